@@ -1,0 +1,54 @@
+"""What mailsrv is, what it needs, and the programs that it installs."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+VERSION = re.search(
+    r'^VERSION = "(.+)"$', Path(__file__).with_name("mailsrv").joinpath("__init__.py").read_text(), re.M
+)
+
+# Each runtime dependency with its reason. Protocols, spool, delivery and healing are our own code.
+REQUIRES = [
+    "supervisor>=4.3",  # runs the programs; 4.3.0 no longer spins on a closed descriptor
+    "watchdog>=6.0",  # file events: delivery starts the moment a file appears
+    "psutil>=6.0",  # CPU, memory, descriptors and threads of a process
+    "click>=8.1",  # the command line: parsing, prompts, help
+    "uvloop>=0.21",  # the event loop of smtp and pop3
+    "argon2-cffi>=23.1",  # password hashing (argon2id)
+    "cryptography>=42",  # makes the self-signed TLS pair
+    "rich>=13.7",  # tables of the command line
+]
+
+# What `bin/test` adds.
+TEST_REQUIRES = [
+    "pytest>=8.3",  # the runner
+    "pytest-timeout>=2.3",  # a hanging test fails alone, with stacks
+    "pytest-xdist>=3.6",  # both cores
+    "hypothesis>=6.100",  # properties of the grammar and the spool format
+    "mypy>=1.11",  # strict types
+    "ruff>=0.6",  # lint and format
+    "types-psutil",  # types of psutil
+    "setuptools>=69",  # setup.py is type-checked and read by the tests
+]
+
+PROGRAMS = ["smtpd", "deliverd", "pop3d", "healthd"]
+
+setup(
+    name="mailsrv",
+    version=VERSION[1] if VERSION else None,
+    description="A mail server to start and forget: SMTP, local delivery and POP3 under supervisord.",
+    license="MIT",
+    python_requires=">=3.11",
+    packages=find_packages(include=["mailsrv", "mailsrv.*"]),
+    package_data={"mailsrv": ["py.typed"]},
+    install_requires=REQUIRES,
+    extras_require={"test": TEST_REQUIRES},
+    entry_points={
+        "console_scripts": [
+            "mailsrv = mailsrv.cli.main:main",
+            *(f"mailsrv-{name} = mailsrv.daemon.{name}:main" for name in PROGRAMS),
+        ]
+    },
+)

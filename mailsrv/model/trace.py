@@ -1,0 +1,38 @@
+"""Trace lines: Received (RFC 5321 §4.4), Return-Path, Delivered-To (RFC 9228), and the date format of RFC 5322 §3.3."""
+
+from datetime import datetime
+from email.utils import format_datetime
+
+from mailsrv.model.address import Mailbox, ReversePath, render_path
+from mailsrv.model.envelope import Arrival, Envelope
+
+
+def received(arrival: Arrival, hostname: str, entry_id: str, envelope: Envelope) -> bytes:
+    """The Received field for a message that has just arrived, folded, with its CRLF."""
+    lines = []
+    if arrival.helo:
+        lines.append(f"from {arrival.helo} ([{'IPv6:' if ':' in arrival.peer else ''}{arrival.peer}])")
+    lines.append(f"by {hostname} (mailsrv) with {arrival.protocol} id {entry_id}")
+    if len(envelope.recipients) == 1:  # §7.2: more than one would disclose blind copies
+        lines.append(f"for {render_path(envelope.recipients[0].forward_path)}")
+    return ("Received: " + "\r\n\t".join(lines) + f";\r\n\t{format_datetime(arrival.moment)}\r\n").encode()
+
+
+def return_path(reverse_path: ReversePath) -> bytes:
+    """The Return-Path field, added once, at final delivery."""
+    return f"Return-Path: {render_path(reverse_path)}\r\n".encode()
+
+
+def delivered_to(mailbox: Mailbox) -> bytes:
+    """The Delivered-To field: the mailbox a message was delivered to."""
+    return f"Delivered-To: {mailbox}\r\n".encode()
+
+
+def date(moment: datetime) -> bytes:
+    """The Date field."""
+    return f"Date: {format_datetime(moment)}\r\n".encode()
+
+
+def message_id(entry_id: str, hostname: str) -> bytes:
+    """The Message-ID field for a message that came without one."""
+    return f"Message-ID: <{entry_id}@{hostname}>\r\n".encode()

@@ -1,0 +1,1 @@
+"""Bytes in, events out: SMTP, POP3 and report formats. No I/O, no clock, no logging."""

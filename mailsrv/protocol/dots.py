@@ -1,0 +1,118 @@
+"""The transparency of SMTP DATA (RFC 5321 §4.5.2) and of POP3 multi-line responses (RFC 1939 §3).
+
+Both end at a lone dot and double a dot that begins a line. Reading knows one end only, CRLF.CRLF: anything
+that merely looks like it (LF.LF, CR.CR and their mixtures) stays content, and is told to the caller as a
+violation, so that nothing can be smuggled behind it.
+"""
+
+from typing import Final
+
+END: Final = b"\r\n.\r\n"
+_LINE_START: Final = b"\r\n"
+
+
+class ContentReader:
+    """Takes octets as they come and gives the content, its dots removed, until its end.
+
+    Each octet is searched once: only what may be the beginning of the end is kept back for the next call.
+    """
+
+    def __init__(self) -> None:
+        self._held = _LINE_START  # content begins at the start of a line
+        self._virtual = len(_LINE_START)  # octets of `_held` that no peer has sent
+        self.ended = False
+        self.has_bare_line_end = False
+
+    def feed(self, octets: bytes) -> tuple[bytes, bytes]:
+        """Content found so far and, once `ended`, the octets after its end."""
+        window = self._held + octets
+        end = window.find(END)
+        if end >= 0:
+            self.ended = True
+            return self._clean(window[: end + 2]), window[end + len(END) :]
+        keep = _length_of_possible_end(window)
+        self._held = window[len(window) - keep :]
+        return self._clean(window[: len(window) - keep]), b""
+
+    def _clean(self, octets: bytes) -> bytes:
+        if not octets:
+            return octets
+        # A split never parts CR from LF: a CR at the end of the window is always held back.
+        pairs = octets.count(b"\r\n")
+        if octets.count(b"\n") != pairs or octets.count(b"\r") != pairs:
+            self.has_bare_line_end = True
+        content = octets.replace(b"\r\n.", b"\r\n")
+        content, self._virtual = content[self._virtual :], 0
+        return content
+
+
+def _length_of_possible_end(window: bytes) -> int:
+    return next((n for n in range(len(END) - 1, 0, -1) if window.endswith(END[:n])), 0)
+
+
+class ContentWriter:
+    """Takes lines that end in LF or CRLF, in pieces of any size; gives them with CRLF and doubled dots."""
+
+    def __init__(self) -> None:
+        self._at_line_start = True
+        self._held_cr = False
+
+    def feed(self, octets: bytes) -> bytes:
+        """`octets` as they go over the wire."""
+        if self._held_cr:
+            octets = b"\r" + octets
+        self._held_cr = octets.endswith(b"\r")
+        if self._held_cr:
+            octets = octets[:-1]
+        return self._stuffed(with_crlf(octets)) if octets else b""
+
+    def end(self) -> bytes:
+        """What closes the response: the end of an unfinished line, and the lone dot."""
+        last = self._stuffed(b"\r") if self._held_cr else b""
+        self._held_cr = False
+        return last + (b".\r\n" if self._at_line_start else END)
+
+    def _stuffed(self, octets: bytes) -> bytes:
+        stuffed = octets.replace(b"\r\n.", b"\r\n..")
+        if self._at_line_start and stuffed.startswith(b"."):
+            stuffed = b"." + stuffed
+        self._at_line_start = octets.endswith(b"\n")
+        return stuffed
+
+
+class Top:
+    """Cuts a message after its header and so many lines of its body."""
+
+    def __init__(self, lines: int) -> None:
+        self._lines_left = lines
+        self._line_length = 0  # of the line in hand, in octets, without its end
+        self._is_in_header = True
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing more is wanted."""
+        return not self._is_in_header and self._lines_left == 0
+
+    def cut(self, octets: bytes) -> bytes:
+        """What of `octets` belongs to the top."""
+        start = 0
+        while start < len(octets) and not self.is_complete:
+            end = octets.find(b"\n", start) + 1
+            line = octets[start : end or len(octets)]
+            self._line_length += len(line.rstrip(b"\r\n"))
+            start += len(line)
+            if end:
+                self._end_line()
+        return octets[:start]
+
+    def _end_line(self) -> None:
+        if not self._is_in_header:
+            self._lines_left -= 1
+        elif self._line_length == 0:
+            self._is_in_header = False
+        self._line_length = 0
+
+
+def with_crlf(octets: bytes) -> bytes:
+    """`octets` with every line end, LF or CRLF, as CRLF. A CR elsewhere stays."""
+    return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")

@@ -1,0 +1,61 @@
+"""Every golden dialogue, played three ways."""
+
+from pathlib import Path
+
+import pytest
+
+from mailsrv.model.reply import Reply
+from mailsrv.protocol import pop3, pop3_events, smtp_commands
+from tests.protocol.dialogue import FOLDER, Cut, World, glued, octet_by_octet, play, read, whole
+from tests.protocol.worlds import REPLIES, Pop3World, SmtpWorld
+
+FILES = sorted(FOLDER.glob("*/*.txt"))
+SMTP_TEXT = "".join(path.read_text(encoding="utf-8") for path in FILES if path.parent.name == "smtp")
+POP3_TEXT = "".join(path.read_text(encoding="utf-8") for path in FILES if path.parent.name == "pop3")
+
+# What a session never says: for the spool's reasons, or for the daemons' own.
+NOT_SAID = {"EXPIRED", "ALIAS_LOOP"}
+
+
+def world_of(path: Path, settings: list[tuple[str, str]], cut: Cut) -> World:
+    """The session that the folder of the file names."""
+    if path.parent.name == "smtp":
+        return SmtpWorld(settings)
+    return Pop3World(settings, piece=1 if cut is octet_by_octet else 1 << 16)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+@pytest.mark.parametrize("cut", [whole, octet_by_octet, glued], ids=lambda cut: cut.__name__)
+def test_a_dialogue_goes_as_written(path: Path, cut: Cut) -> None:
+    dialogue = read(path)
+    play(dialogue, world_of(path, dialogue.settings, cut), cut)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_a_dialogue_begins_by_saying_what_it_shows_and_which_section_asks_for_it(path: Path) -> None:
+    first = path.read_text(encoding="utf-8").splitlines()[0]
+    assert first.startswith("# ")
+    assert "RFC " in first
+    assert "§" in first or " s." in first
+
+
+@pytest.mark.parametrize("verb", smtp_commands.Verb, ids=lambda verb: verb.name)
+def test_every_smtp_command_stands_in_a_dialogue(verb: smtp_commands.Verb) -> None:
+    assert f"\nC: {verb.name}" in SMTP_TEXT
+
+
+@pytest.mark.parametrize("verb", pop3.Verb, ids=lambda verb: verb.name)
+def test_every_pop3_command_stands_in_a_dialogue(verb: pop3.Verb) -> None:
+    assert f"\nC: {verb.name}" in POP3_TEXT
+
+
+@pytest.mark.parametrize("name", sorted(REPLIES.keys() - NOT_SAID))
+def test_every_smtp_reply_stands_in_a_dialogue(name: str) -> None:
+    answer: Reply = REPLIES[name]
+    beginning = f"{answer.code} {answer.status}" if answer.subject else str(answer.code)
+    assert f"\nS: {beginning} " in SMTP_TEXT or f"\nS: {beginning.replace(' ', '-', 1)}" in SMTP_TEXT
+
+
+@pytest.mark.parametrize("refusal", pop3_events.Refusal, ids=lambda refusal: refusal.name)
+def test_every_pop3_refusal_stands_in_a_dialogue(refusal: pop3_events.Refusal) -> None:
+    assert f"\nS: -ERR {refusal.value}" in POP3_TEXT

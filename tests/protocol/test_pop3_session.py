@@ -1,0 +1,153 @@
+"""The POP3 session's state machine, and what is handed over in pieces."""
+
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mailsrv.protocol.pop3 import ALLOWED, Session, State, Verb
+from mailsrv.protocol.pop3_events import Refusal, UpdateRequested
+from tests.protocol.properties import BOUNDED, SIZES
+from tests.protocol.worlds import Pop3World, octets_on_the_wire
+
+EXAMPLE = {
+    verb: {
+        Verb.USER: b"USER alice\r\n",
+        Verb.PASS: b"PASS secret\r\n",
+        Verb.RETR: b"RETR 1\r\n",
+        Verb.TOP: b"TOP 1 0\r\n",
+        Verb.DELE: b"DELE 1\r\n",
+    }.get(verb, f"{verb.name}\r\n".encode())
+    for verb in Verb
+}
+LOGIN = b"USER alice\r\nPASS secret\r\n"
+BOTH = {Verb.CAPA, Verb.QUIT}  # RFC 1939 §4, RFC 2449 §5
+AUTHORIZATION = {Verb.USER, Verb.PASS, *BOTH}
+
+
+def world_in(state: State, *messages: bytes, piece: int = 1 << 16) -> Pop3World:
+    world = Pop3World([], piece)
+    world.messages = [(f"uidl{number}", octets) for number, octets in enumerate(messages or (b"one\n",))]
+    world.do("greet")
+    say(world, LOGIN if state is State.TRANSACTION else b"")
+    assert world.session.state is state
+    return world
+
+
+def say(world: Pop3World, octets: bytes) -> bytes:
+    world.receive(octets)
+    world.events(lambda _: "yes")
+    return world.replies()
+
+
+@pytest.mark.parametrize(
+    ("state", "verb"),
+    list(itertools.product([State.AUTHORIZATION, State.TRANSACTION], Verb)),
+    ids=lambda each: each.name,
+)
+def test_a_command_in_the_wrong_state_is_refused_and_changes_nothing(state: State, verb: Verb) -> None:
+    world = world_in(state)
+    is_allowed = verb in BOTH or (verb in AUTHORIZATION) == (state is State.AUTHORIZATION)
+    assert is_allowed == (verb in ALLOWED[state])
+    said = say(world, EXAMPLE[verb])
+    if not is_allowed:
+        assert said == f"-ERR {verb.name} is not for the {state.name} state\r\n".encode()
+        assert world.session.state is state
+    elif verb is not Verb.PASS:  # wants USER before it
+        assert said.startswith(b"+OK")
+
+
+@pytest.mark.parametrize("refusal", Refusal, ids=lambda each: each.name)
+def test_every_refusal_is_one_line_with_a_known_response_code_or_none(refusal: Refusal) -> None:
+    code, bracket, _ = refusal.value.partition("] ")
+    assert refusal.value.isascii()
+    assert refusal.value.isprintable()
+    assert len(refusal.value) < 500
+    if bracket:
+        assert code in ("[AUTH", "[IN-USE", "[SYS/TEMP")  # RFC 2449 §8, RFC 3206
+    else:
+        assert "[" not in refusal.value
+
+
+def test_auth_is_said_of_wrong_credentials_only() -> None:
+    assert [each for each in Refusal if "[AUTH]" in each.value] == [Refusal.BAD_LOGIN]  # RFC 3206 §4
+
+
+def test_time_out_in_update_or_before_removes_nothing() -> None:
+    world = world_in(State.TRANSACTION)
+    say(world, b"DELE 1\r\n")
+    world.receive(b"QUIT\r\n")
+    assert world.session.next_event() == UpdateRequested(frozenset({0}))
+    world.session.time_out()
+    assert world.session.next_event() is None
+    assert world.replies() == b""  # RFC 1939 §3: without sending any response
+    with pytest.raises(RuntimeError):
+        world.session.finish()
+
+
+def test_nothing_is_said_inside_a_message_that_is_broken_off() -> None:
+    world = world_in(State.TRANSACTION, b"Subject: one\n\none\n")
+    world.receive(b"RETR 1\r\n")
+    assert world.session.next_event() is not None
+    world.session.begin_message()
+    world.session.write(b"Subject: one\n")
+    world.session.break_off()
+    assert world.session.is_closed
+    assert world.replies() == b"+OK 21 octets\r\nSubject: one\r\n"
+
+
+def test_a_session_looks_at_no_command_while_a_message_is_on_its_way() -> None:
+    world = world_in(State.TRANSACTION, b"Subject: one\n")
+    world.receive(b"RETR 1\r\nNOOP\r\n")
+    assert world.session.next_event() is not None
+    world.session.begin_message()
+    assert world.session.write(b"Subject: one\n")
+    assert world.session.is_in_transaction
+    assert world.session.next_event() is None
+    world.session.end_message()
+    assert world.session.next_event() is None
+    assert world.replies() == b"+OK 14 octets\r\nSubject: one\r\n.\r\n+OK\r\n"
+
+
+def test_an_answer_that_nobody_asked_for_is_a_fault_of_the_daemon() -> None:
+    session: Session = world_in(State.TRANSACTION).session
+    with pytest.raises(RuntimeError):
+        session.admit([])
+    with pytest.raises(RuntimeError):
+        session.refuse(Refusal.NOT_NOW)
+
+
+MESSAGES = st.lists(st.sampled_from([b"\n", b"\r\n", b"\r", b".", b"a: b", b"text", b"\n\n"]), max_size=16).map(
+    b"".join
+)
+
+
+@BOUNDED
+@given(MESSAGES, st.integers(0, 6), SIZES)
+def test_top_gives_the_header_and_so_many_lines_whatever_the_pieces(
+    message: bytes, number: int, sizes: list[int]
+) -> None:
+    message = message.replace(b"\r", b"") + b"\n"
+    header, empty, body = (b"\n" + message).partition(b"\n\n")
+    expected = (header + empty + b"".join(body.splitlines(keepends=True)[:number]))[1:]
+    world = world_in(State.TRANSACTION, message, piece=sizes[0])
+    assert unstuffed(say(world, f"TOP 1 {number}\r\n".encode())) == expected.replace(b"\n", b"\r\n")
+
+
+@BOUNDED
+@given(MESSAGES, SIZES)
+def test_retr_gives_as_many_octets_as_list_says(message: bytes, sizes: list[int]) -> None:
+    world = world_in(State.TRANSACTION, message, piece=sizes[0])
+    octets = octets_on_the_wire(message)
+    assert say(world, b"LIST 1\r\n") == f"+OK 1 {octets}\r\n".encode()
+    assert len(unstuffed(say(world, b"RETR 1\r\n"))) == octets  # RFC 1939 §11
+
+
+def unstuffed(response: bytes) -> bytes:
+    """The content of a multi-line response (RFC 1939 §3)."""
+    status, _, content = response.partition(b"\r\n")
+    assert status.startswith(b"+OK")
+    content = b"\r\n" + content
+    assert content.endswith(b"\r\n.\r\n")
+    return content[:-3].replace(b"\r\n.", b"\r\n")[2:]

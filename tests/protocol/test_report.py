@@ -1,0 +1,143 @@
+"""Reports of failed delivery, read by the standard library as a mail program would (RFC 3464, RFC 6522)."""
+
+import email
+import email.policy
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.utils import parsedate_to_datetime
+from typing import Final, cast
+
+import pytest
+
+from mailsrv.model import reply
+from mailsrv.model.address import Mailbox
+from mailsrv.model.envelope import Arrival, Sender
+from mailsrv.model.identity import EntryId
+from mailsrv.protocol.report import FailedRecipient, Subject, failure_report
+
+HOSTNAME: Final = "mail.example.org"
+ARRIVED: Final = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
+NOW: Final = Arrival(datetime(2026, 11, 23, 12, 5, 0, tzinfo=UTC), "report")
+HEADER: Final = (
+    b"Received: from client.example\r\n\tby mail.example.org\r\nSubject: hello\r\nMessage-ID: <1@example.org>"
+)
+SUBJECT: Final = Subject(
+    EntryId("0abcdefghij-01234567"),
+    Sender(Mailbox("alice", "example.org")),
+    Arrival(ARRIVED, "ESMTP", "client.example", "[192.0.2.7]"),
+    HEADER,
+)
+BOB: Final = FailedRecipient(Mailbox("bob", "example.net"), None, reply.NO_SUCH_MAILBOX)
+CAROL: Final = FailedRecipient(Mailbox("carol x", "example.net"), "rfc822;c+2Bx@example.com", reply.EXPIRED)
+
+
+def report(subject: Subject = SUBJECT, *failed: FailedRecipient) -> EmailMessage:
+    octets = failure_report(subject, failed or (BOB, CAROL), NOW, HOSTNAME)
+    message = email.message_from_bytes(octets, policy=email.policy.SMTP)
+    assert [part.defects for part in message.walk()] == [[]] * len(list(message.walk()))
+    return message
+
+
+def parts(message: EmailMessage) -> list[EmailMessage]:
+    return [cast(EmailMessage, part) for part in message.iter_parts()]
+
+
+def status_of(message: EmailMessage) -> list[EmailMessage]:
+    """The groups of fields of message/delivery-status: one for the message, then one a recipient."""
+    return cast(list[EmailMessage], parts(message)[1].get_payload())
+
+
+def test_a_report_is_a_multipart_report_of_three_parts() -> None:
+    message = report()
+    assert message.get_content_type() == "multipart/report"  # RFC 6522 §3
+    assert message.get_param("report-type") == "delivery-status"
+    assert [part.get_content_type() for part in parts(message)] == [
+        "text/plain",
+        "message/delivery-status",
+        "text/rfc822-headers",
+    ]
+
+
+def test_a_report_goes_to_the_sender_and_says_that_it_is_automatic() -> None:
+    message = report()
+    assert [address.addr_spec for address in message["To"].addresses] == ["alice@example.org"]
+    assert message["From"] == "Mail Delivery System <postmaster@mail.example.org>"
+    assert message["Auto-Submitted"] == "auto-replied"  # RFC 3834 §5
+    assert message["MIME-Version"] == "1.0"
+    assert parsedate_to_datetime(message["Date"]) == NOW.moment
+    assert message["Message-ID"].endswith(f"@{HOSTNAME}>")
+
+
+def test_the_status_has_the_fields_that_are_required_for_message_and_recipients() -> None:
+    of_message, bob, carol = status_of(report())
+    assert of_message["Reporting-MTA"] == f"dns; {HOSTNAME}"  # RFC 3464 §2.2.2
+    assert parsedate_to_datetime(of_message["Arrival-Date"]) == ARRIVED
+    assert "Original-Envelope-Id" not in of_message
+    assert bob["Final-Recipient"] == "rfc822; bob@example.net"  # §2.3.2
+    assert bob["Action"] == "failed"  # §2.3.3
+    assert bob["Status"] == "5.1.1"  # §2.3.4
+    assert bob["Diagnostic-Code"] == "smtp; 550 5.1.1 no such mailbox here"
+    assert "Original-Recipient" not in bob
+    assert carol["Final-Recipient"] == 'rfc822; "carol x"@example.net'
+    assert carol["Status"] == "5.4.7"
+
+
+def test_the_original_recipient_and_the_envelope_id_are_given_back_decoded() -> None:
+    subject = replace(SUBJECT, sender=Sender(Mailbox("alice", "example.org"), (("ENVID", "QQ+3D314159"),)))
+    of_message, _, carol = status_of(report(subject))
+    assert of_message["Original-Envelope-Id"] == "QQ=314159"  # RFC 3461 §4.4
+    assert carol["Original-Recipient"] == "rfc822;c+x@example.com"  # RFC 3461 §4.2
+
+
+@pytest.mark.parametrize("hostile", ["a+0D+0AStatus:+202.0.0", "a+0AAction:+20delivered", "a+00", "a+FF"])
+def test_encoded_line_ends_and_the_like_put_no_field_into_the_status(hostile: str) -> None:
+    subject = replace(SUBJECT, sender=Sender(Mailbox("alice", "example.org"), (("ENVID", hostile),)))
+    failed = FailedRecipient(Mailbox("bob", "example.net"), f"rfc822;{hostile}", reply.NO_SUCH_MAILBOX)
+    of_message, recipient = status_of(report(subject, failed))
+    assert of_message.keys() == ["Original-Envelope-Id", "Reporting-MTA", "Arrival-Date"]
+    assert recipient.get_all("Action") == ["failed"]
+    assert recipient.get_all("Status") == ["5.1.1"]
+
+
+def test_people_are_told_which_address_failed_and_why() -> None:
+    words = parts(report())[0].get_content()
+    assert "bob@example.net" in words
+    assert "550 5.1.1 no such mailbox here" in words
+    assert "550 5.4.7 could not be delivered in time" in words
+    assert "not try again" in words
+
+
+def test_the_header_of_the_message_is_attached_as_it_is() -> None:
+    attached = parts(report())[2]
+    assert cast(bytes, attached.get_payload(decode=True)).rstrip(b"\r\n") == HEADER
+
+
+@pytest.mark.parametrize("header", [b"Subject: \xe9t\xe9", "Subject: \u00e9t\u00e9".encode()])
+def test_a_header_with_8_bit_octets_is_said_to_have_them(header: bytes) -> None:
+    message = report(replace(SUBJECT, header=header))
+    assert message["Content-Transfer-Encoding"] == "8bit"  # RFC 2045 §6.4: of the whole as well
+    attached = parts(message)[2]
+    assert attached["Content-Transfer-Encoding"] == "8bit"
+    assert cast(bytes, attached.get_payload(decode=True)).rstrip(b"\r\n") == header
+    assert "Content-Transfer-Encoding" not in report()
+
+
+@pytest.mark.parametrize("header", [b"", b"Subject: one\r\n", b"--=_0abcdefghij-0123456\r\nSubject: one"])
+def test_any_header_leaves_the_structure_whole(header: bytes) -> None:
+    message = report(replace(SUBJECT, header=header))
+    assert len(parts(message)) == 3
+
+
+def test_lines_end_in_crlf_and_are_not_too_long() -> None:
+    octets = failure_report(SUBJECT, (BOB, CAROL), NOW, HOSTNAME)
+    assert octets.endswith(b"--\r\n")
+    assert octets.count(b"\n") == octets.count(b"\r") == octets.count(b"\r\n")
+    assert max(len(line) for line in octets.split(b"\r\n")) <= 998  # RFC 5322 §2.1.1
+
+
+def test_a_reason_of_several_lines_or_of_temporary_kind_stays_in_one_field() -> None:
+    failed = FailedRecipient(Mailbox("bob", "example.net"), None, reply.LOCAL_ERROR.saying("one\ntwo"))
+    _, recipient = status_of(report(SUBJECT, failed))
+    assert recipient["Status"] == "4.3.0"
+    assert recipient["Diagnostic-Code"] == "smtp; 451-4.3.0 one / 451 4.3.0 two"

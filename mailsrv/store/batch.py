@@ -1,0 +1,85 @@
+"""The batch file: what delivery is about to make visible, written before the first rename and removed after the last.
+
+A rename into a mailbox and the removal of the spool entry cannot be one step. Between them a reader may fetch and
+delete the message, so a restarted delivery cannot tell from the mailbox what it had done. The batch file tells: as
+long as the machine has not been restarted, a listed draft that is gone from `tmp/` was renamed. So a batch that was
+begun is carried through to its end, and kill -9 at any instant gives each recipient the message exactly once.
+
+After power loss nothing of this is certain (the file is not synced, on purpose): the batch is dropped, its entries are
+decided anew, and mailboxes are searched for what they hold already.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from mailsrv.model.identity import EntryId
+from mailsrv.store import durable
+from mailsrv.store.durable import Move
+from mailsrv.store.retry import Fate
+from mailsrv.store.spool import State
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One rename, and the destinations that it serves."""
+
+    move: Move
+    destinations: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to become of one entry: its steps, and the fates of the destinations that none of them serves."""
+
+    entry_id: EntryId
+    state: State
+    attempts: int
+    steps: tuple[Step, ...]
+    fates: dict[str, Fate]
+
+
+def write_batch(path: Path, plans: Sequence[Plan]) -> None:
+    """Write the batch file; raises OSError."""
+    document = {"boot": _BOOT_ID.read_text(), "plans": [_to_json(plan) for plan in plans]}
+    durable.write_volatile(path, json.dumps(document).encode())
+
+
+def read_batch(path: Path) -> list[Plan] | None:
+    """The batch that an earlier process began, or None where there is none to be trusted; raises OSError."""
+    try:
+        document = json.loads(path.read_bytes())
+        if document["boot"] != _BOOT_ID.read_text():
+            return None
+        return [_from_json(plan) for plan in document["plans"]]
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError):  # torn by a power loss
+        return None
+
+
+def _to_json(plan: Plan) -> dict[str, object]:
+    return {
+        "entry": plan.entry_id,
+        "state": plan.state.value,
+        "attempts": plan.attempts,
+        "steps": [[str(step.move.draft), str(step.move.final), list(step.destinations)] for step in plan.steps],
+        "fates": {destination: asdict(fate) for destination, fate in plan.fates.items()},
+    }
+
+
+def _from_json(plan: dict[str, object]) -> Plan:
+    steps = plan["steps"]
+    fates = plan["fates"]
+    if not isinstance(steps, list) or not isinstance(fates, dict):
+        raise TypeError("not a plan")
+    return Plan(
+        EntryId(str(plan["entry"])),
+        State(plan["state"]),
+        int(str(plan["attempts"])),
+        tuple(Step(Move(Path(draft), Path(final)), tuple(destinations)) for draft, final, destinations in steps),
+        {destination: Fate(**fate) for destination, fate in fates.items()},
+    )

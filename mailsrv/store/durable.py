@@ -1,0 +1,264 @@
+"""The one place where bytes become durable: octets, then name, then folder. Nothing else calls fsync or rename on mail.
+
+What waits together is made durable together: all drafts of a batch are written and synced, then all are renamed,
+then each folder is synced once. On filesystems known to honour it, one syncfs does the work of many fsyncs; elsewhere
+(FUSE answers syncfs without doing it) writeback is started for all drafts before each is waited for.
+
+A batch never fails as a whole: every function answers with one outcome for each item, an OSError or None.
+"""
+
+import ctypes
+import errno
+import itertools
+import os
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
+
+Outcome: TypeAlias = OSError | None
+
+SPILL_OCTETS: Final = 256 * 1024  # a draft holds this much in memory before it opens its file
+SYNCFS_FROM: Final = 3  # for fewer drafts than this, fsync is the faster one
+
+# f_type of statfs(2): ext4, xfs, btrfs, f2fs. Their syncfs waits for the data, the journal and the disk's cache.
+_HONEST_SYNCFS: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
+_SYNC_FILE_RANGE_WRITE: Final = 2
+_libc: Final = ctypes.CDLL(None, use_errno=True)
+_opened: Final = itertools.count(1)
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+
+class Move(NamedTuple):
+    """A finished file, and the name it is to appear under; both on one filesystem."""
+
+    draft: Path
+    final: Path
+
+
+class Draft:
+    """A file being written; nobody takes it for a message until it is published. As a context, it aborts itself."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.size = 0
+        self._waiting: list[bytes] = []
+        self._waiting_octets = 0
+        self._fd = -1
+        self.opened = 0  # the place of this draft among all that were opened
+
+    @property
+    def device(self) -> int:
+        """The filesystem that the draft, once flushed, lies on."""
+        return os.fstat(self._fd).st_dev
+
+    def fileno(self) -> int:
+        """The descriptor, once flushed."""
+        return self._fd
+
+    def write(self, octets: bytes) -> None:
+        """Append; raises OSError (the disk may be full)."""
+        self._waiting.append(octets)
+        self._waiting_octets += len(octets)
+        self.size += len(octets)
+        if self._waiting_octets > SPILL_OCTETS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand everything written so far to the kernel; raises OSError."""
+        if self._fd < 0:
+            # Never into a file that exists: a draft left by a crash may be a second name of a delivered message.
+            self.path.unlink(missing_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+            self.opened = next(_opened)
+        octets = memoryview(b"".join(self._waiting))
+        self._waiting, self._waiting_octets = [], 0
+        while octets:
+            octets = octets[os.write(self._fd, octets) :]
+
+    def sync(self) -> None:
+        """Wait until the octets are on disk; raises OSError."""
+        os.fsync(self._fd)
+
+    def start_writeback(self) -> None:
+        """Have the kernel begin to write, without waiting. A hint: errors show at `sync`."""
+        _libc.sync_file_range(self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
+
+    def close(self) -> None:
+        """Let go of the file; it stays."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def abort(self) -> None:
+        """As if it had never been."""
+        self.close()
+        self.path.unlink(missing_ok=True)
+
+    def __enter__(self) -> "Draft":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self.abort()
+
+
+def publish(batch: Sequence[tuple[Draft, Path]]) -> list[Outcome]:
+    """Make each draft visible under its final name: whole or not at all, and still there after power loss."""
+    outcomes = settle([draft for draft, _ in batch])
+    settled = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    moved = reveal([Move(batch[index][0].path, batch[index][1]) for index in settled])
+    for index, outcome in zip(settled, moved, strict=True):
+        outcomes[index] = outcome
+    for (draft, _), outcome in zip(batch, outcomes, strict=True):
+        if outcome is not None:
+            # The error that counts is this one; an unlink that fails as well leaves a draft for the sweep.
+            _outcome_of(draft.abort)
+    return outcomes
+
+
+def settle(drafts: Sequence[Draft]) -> list[Outcome]:
+    """Put the octets of `drafts` on disk, and close them. Their names are not promised yet."""
+    outcomes = [_outcome_of(draft.flush) for draft in drafts]
+    flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    for group in _grouped(flushed, lambda index: drafts[index].device):
+        together = _settle_group([drafts[index] for index in group])
+        for index, outcome in zip(group, together, strict=True):
+            outcomes[index] = outcome
+    for draft in drafts:
+        draft.close()
+    return outcomes
+
+
+def reveal(moves: Sequence[Move]) -> list[Outcome]:
+    """Rename settled drafts to their final names, and make the names durable."""
+    return _then_sync_folders(moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent)
+
+
+def remove(paths: Sequence[Path]) -> list[Outcome]:
+    """Remove files for good; one that is gone already counts as removed."""
+    return _then_sync_folders(paths, lambda path: path.unlink(missing_ok=True), lambda path: path.parent)
+
+
+def move(source: Path, final: Path) -> None:
+    """Rename a file that is durable already; raises OSError."""
+    raise_first(reveal([Move(source, final)]))
+
+
+def write_file(path: Path, octets: bytes) -> None:
+    """Put `octets` in place of what stands at `path`, whole or not at all; raises OSError."""
+    draft = Draft(path.with_name(f".{path.name}.tmp"))
+    draft.write(octets)
+    raise_first(publish([(draft, path)]))
+
+
+def write_volatile(path: Path, octets: bytes) -> None:
+    """Like `write_file` for what need not survive a power loss: whole or not at all, but nothing waits for the disk."""
+    draft = Draft(path.with_name(f".{path.name}.tmp"))
+    draft.write(octets)
+    draft.flush()
+    draft.close()
+    draft.path.rename(path)
+
+
+def forget(paths: Sequence[Path]) -> list[Outcome]:
+    """Like `remove`, without waiting for the disk: after power loss a file may be back."""
+    return [_outcome_of(path.unlink, missing_ok=True) for path in paths]
+
+
+def copy_name(source: Path, link: Path) -> bool:
+    """Give the octets of `source` a second name, replacing what stood there; False where the filesystem cannot."""
+    try:
+        link.unlink(missing_ok=True)
+        link.hardlink_to(source)
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.EOPNOTSUPP):
+            return False
+        raise
+    return True
+
+
+def raise_first(outcomes: Iterable[Outcome]) -> None:
+    """Raise the first error of `outcomes`, if there is one."""
+    for outcome in outcomes:
+        if outcome is not None:
+            raise outcome
+
+
+def has_honest_syncfs(folder: Path) -> bool:
+    """Whether syncfs on the filesystem of `folder` is known to wait for the disk; raises OSError."""
+    fd = _open_folder(folder)
+    try:
+        return _is_honest(fd)
+    finally:
+        os.close(fd)
+
+
+def _settle_group(drafts: Sequence[Draft]) -> list[Outcome]:
+    """Sync drafts of one filesystem together."""
+    # syncfs tells of errors since its descriptor was opened: the first one opened has seen them all.
+    first = min(drafts, key=lambda draft: draft.opened)
+    if len(drafts) >= SYNCFS_FROM and _is_honest(first.fileno()):
+        return [_outcome_of(_syncfs, first.fileno())] * len(drafts)
+    for draft in drafts:
+        draft.start_writeback()
+    return [_outcome_of(draft.sync) for draft in drafts]
+
+
+def _then_sync_folders(
+    items: Sequence[_T], work: Callable[[_T], object], folder_of: Callable[[_T], Path]
+) -> list[Outcome]:
+    """Do `work` on each item, then make the names in each folder that it changed durable."""
+    outcomes = [_outcome_of(work, item) for item in items]
+    changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
+    groups = list(_grouped(changed, lambda index: folder_of(items[index])))
+    synced = _sync_folders([folder_of(items[group[0]]) for group in groups])
+    for group, outcome in zip(groups, synced, strict=True):
+        for index in group:
+            outcomes[index] = outcome
+    return outcomes
+
+
+def _sync_folders(folders: Sequence[Path]) -> list[Outcome]:
+    fds: list[int] = []
+    try:
+        for folder in folders:
+            fds.append(_open_folder(folder))
+        if len(fds) >= SYNCFS_FROM and len({os.fstat(fd).st_dev for fd in fds}) == 1 and _is_honest(fds[0]):
+            return [_outcome_of(_syncfs, fds[0])] * len(fds)
+        return [_outcome_of(os.fsync, fd) for fd in fds]
+    except OSError as error:  # a folder went away: none of the names is promised
+        return [error] * len(folders)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def _open_folder(folder: Path) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+
+def _is_honest(fd: int) -> bool:
+    statfs = ctypes.create_string_buffer(256)  # struct statfs is smaller everywhere; f_type comes first
+    return _libc.fstatfs(fd, statfs) == 0 and ctypes.c_long.from_buffer(statfs).value in _HONEST_SYNCFS
+
+
+def _syncfs(fd: int) -> None:
+    if _libc.syncfs(fd) != 0:
+        error = ctypes.get_errno()
+        raise OSError(error, os.strerror(error))
+
+
+def _outcome_of(work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> Outcome:
+    try:
+        work(*args, **kwargs)
+    except OSError as error:
+        return error
+    return None
+
+
+def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> Iterable[list[int]]:
+    groups: dict[Hashable, list[int]] = {}
+    for index in indices:
+        groups.setdefault(key(index), []).append(index)
+    return groups.values()

@@ -1,0 +1,55 @@
+"""Heartbeats: each program writes `var/run/NAME.beat` from its main loop; `health` and `mailsrv status` read it.
+
+A beat is one line of JSON in a file of fixed size, written by one pwrite, which readers see whole.
+"""
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, TypeAlias
+
+BEAT_OCTETS: Final = 4096
+BEAT_INTERVAL: Final = 1.0  # seconds
+
+Fact: TypeAlias = float | str | list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """`monotonic` in seconds of the machine's clock; `progress` grows with every piece of work; `in_hand` names it."""
+
+    pid: int
+    monotonic: float
+    progress: int
+    in_hand: str = ""
+    facts: Mapping[str, Fact] = field(default_factory=dict)
+
+    def age(self) -> float:
+        """Seconds since it was written."""
+        return time.monotonic() - self.monotonic
+
+
+class Heart:
+    """The writing side."""
+
+    def __init__(self, path: Path) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def beat(self, progress: int, facts: Mapping[str, Fact], in_hand: str = "") -> None:
+        """Write a beat. A beat that cannot be written (the disk is full) shows as a stale one."""
+        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], dict(facts))
+        line = json.dumps(asdict(beat)).encode()
+        if len(line) >= BEAT_OCTETS:
+            line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand))).encode()
+        os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
+
+
+def read_beat(path: Path) -> Beat | None:
+    """The last beat, or None where there is none."""
+    try:
+        return Beat(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None

@@ -1,0 +1,63 @@
+"""The sidecar of a deferred entry, `ID.retry`: attempts, when the next one is due, and each destination's fate so far.
+
+A destination is what routing came to: an account, a mailbox elsewhere, or a report. It is that which must be served
+exactly once, and not the forward-path, which may be an alias of many.
+"""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from mailsrv.store.durable import write_file
+
+WAITING = "waiting"
+DONE = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What has become of a destination: `waiting`, with the last error, or `done` (delivered, reported, handed on)."""
+
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """`due` is in seconds since 1970; fates are keyed by destination."""
+
+    attempts: int
+    due: float
+    destinations: dict[str, Fate] = field(default_factory=dict)
+
+    def is_done(self, destination: str) -> bool:
+        """Whether nothing is left to do for this destination."""
+        fate = self.destinations.get(destination)
+        return fate is not None and fate.state == DONE
+
+    def to_json(self) -> dict[str, object]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: dict[str, object]) -> "Retry":
+        """The reverse of `to_json`; raises KeyError, TypeError or ValueError."""
+        destinations = document["destinations"]
+        if not isinstance(destinations, dict):
+            raise TypeError("destinations is not a table")
+        fates = {key: Fate(str(fate["state"]), str(fate["error"])) for key, fate in destinations.items()}
+        return cls(int(str(document["attempts"])), float(str(document["due"])), fates)
+
+
+def write_retry(path: Path, retry: Retry) -> None:
+    """Write the sidecar, durably; raises OSError."""
+    write_file(path, json.dumps(retry.to_json(), indent=1).encode() + b"\n")
+
+
+def read_retry(path: Path) -> Retry | None:
+    """The sidecar, or None where there is none, or none that can be understood: then the entry is due at once."""
+    try:
+        return Retry.from_json(json.loads(path.read_bytes()))
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

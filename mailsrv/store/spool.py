@@ -1,0 +1,196 @@
+"""The spool: folder = state, rename = transition. No other module builds a spool path.
+
+state       where the file is        who may move it             what recovery does
+----------  -----------------------  --------------------------  ------------------------------------------------
+dropped     NAME                     delivery: claims it         nothing: it waits, whole or not yet whole
+drafted     tmp/ID.PID               its writer: publishes it    delivery removes it, after the batch, once process PID
+                                                                 is gone: it was never acknowledged
+claimed     tmp/ID.claim/NAME        delivery: takes it in       new/ID is there: the claim is finished and removed;
+                                                                 else it is taken in again, under the same ID
+accepted    new/ID                   delivery: decides it        decided, as at any other time
+batched     new/ID, tmp/batch.json   delivery: carries it out    the batch is carried through to its end
+deferred    deferred/ID, ID.retry    delivery: when it is due    decided when due; without a sidecar, at once
+remote      remote/ID                relay                       waits for the relay
+held        hold/ID, ID.txt          a person                    waits for a person
+bad         bad/NAME, NAME.txt       a person                    waits for a person
+
+The reason or sidecar is published before the move that needs it, so a crash between the two leaves a sidecar without
+an entry (harmless, overwritten by the next one) and never an entry without its sidecar.
+"""
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import BinaryIO, Final
+
+from mailsrv.model.identity import EntryId, is_entry_id
+from mailsrv.store import durable
+from mailsrv.store.durable import Draft
+from mailsrv.store.entry import Block, FormatError, read_block
+
+MAX_BAD_NAME: Final = 240  # octets of a name that leave room for `.txt` and the draft of it
+_CLAIM: Final = ".claim"
+_LEFT_ALONE: Final = (".tmp", ".part", ".swp", "~")
+
+
+class State(Enum):
+    """Where an entry stands, by the name of its folder."""
+
+    NEW = "new"
+    DEFERRED = "deferred"
+    REMOTE = "remote"
+    HOLD = "hold"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A dropped file that is ours now: still under its own name, in a folder named for the entry it becomes."""
+
+    entry_id: EntryId
+    path: Path
+
+
+class Spool:
+    """The folders below `root` (`var/spool`)."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.tmp = root / "tmp"
+        self.bad = root / "bad"
+        self.batch = self.tmp / "batch.json"
+
+    def create_folders(self) -> None:
+        """Make what is missing; raises OSError."""
+        for folder in (self.root, self.tmp, self.bad, *(self.folder(state) for state in State)):
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def folder(self, state: State) -> Path:
+        """The folder of a state."""
+        return self.root / state.value
+
+    # --- entries -----------------------------------------------------------------------------------
+
+    def path(self, state: State, entry_id: EntryId) -> Path:
+        """Where an entry of that state lies."""
+        return self.folder(state) / entry_id
+
+    def retry_path(self, entry_id: EntryId) -> Path:
+        """Where the sidecar of a deferred entry lies."""
+        return self.folder(State.DEFERRED) / f"{entry_id}.retry"
+
+    def entries(self, state: State) -> list[EntryId]:
+        """The entries of a state, in order of arrival; raises OSError."""
+        return sorted(EntryId(name) for name in os.listdir(self.folder(state)) if is_entry_id(name))
+
+    def strangers(self) -> list[str]:
+        """Names in `new/` that nobody will ever decide, because they are not those of entries; raises OSError."""
+        return sorted(name for name in os.listdir(self.folder(State.NEW)) if not is_entry_id(name))
+
+    def open(self, state: State, entry_id: EntryId) -> tuple[BinaryIO, Block]:
+        """The entry's file, positioned at the message, and its envelope; raises OSError, FormatError."""
+        file = self.path(state, entry_id).open("rb")
+        try:
+            block = read_block(file)
+            if block is None:
+                raise FormatError("expected an envelope: X-Sender, then X-Receiver", 1, 0)
+            file.seek(block.length)
+        except BaseException:
+            file.close()
+            raise
+        return file, block
+
+    def draft(self, entry_id: EntryId) -> Draft:
+        """A new draft of this process, to be published under `path`."""
+        return Draft(self.tmp / f"{entry_id}.{os.getpid()}")
+
+    def sweep_drafts(self) -> int:
+        """Remove the drafts of processes that are gone; gives their number. Raises OSError."""
+        orphans = [path for path in self.tmp.iterdir() if _is_orphaned_draft(path)]
+        durable.raise_first(durable.remove(orphans))
+        return len(orphans)
+
+    # --- the drop box ------------------------------------------------------------------------------
+
+    def dropped(self) -> list[Path]:
+        """What lies in the drop box and is meant for us: every visible file, in the order of names; raises OSError."""
+        with os.scandir(self.root) as found:
+            names = [
+                each.name for each in found if not is_left_alone(each.name) and not each.is_dir(follow_symlinks=False)
+            ]
+        return [self.root / name for name in sorted(names)]
+
+    def claim(self, path: Path, entry_id: EntryId) -> Claim:
+        """Make a dropped file ours; raises OSError (FileNotFoundError: somebody took it back)."""
+        folder = self.tmp / f"{entry_id}{_CLAIM}"
+        folder.mkdir(mode=0o700)
+        try:
+            claimed = path.rename(folder / path.name)
+        except OSError:
+            folder.rmdir()
+            raise
+        return Claim(entry_id, claimed)
+
+    def claims(self) -> list[Claim]:
+        """Claims that an earlier process left behind, in order; raises OSError."""
+        claims = []
+        for folder in sorted(self.tmp.glob(f"*{_CLAIM}")):
+            paths = list(folder.iterdir())
+            if paths:
+                claims.append(Claim(EntryId(folder.name.removesuffix(_CLAIM)), paths[0]))
+            else:
+                folder.rmdir()
+        return claims
+
+    def finish_claim(self, claim: Claim) -> None:
+        """Remove a claim whose entry is published, or whose file was set aside; raises OSError."""
+        claim.path.unlink(missing_ok=True)
+        claim.path.parent.rmdir()
+
+    # --- what waits for a person -------------------------------------------------------------------
+
+    def set_aside(self, claim: Claim, reason: str) -> Path:
+        """Move a claimed file to `bad/` as it is, with the reason beside it; gives its new path. Raises OSError."""
+        place = self.bad / claim.path.name
+        # The reason of `a` may stand where a bad file `a.txt` does: neither takes the other's place.
+        is_taken = any(os.path.lexists(each) for each in (place, place.with_name(f"{place.name}.txt")))
+        if len(os.fsencode(place.name)) > MAX_BAD_NAME or is_taken:
+            place = self.bad / f"{claim.entry_id}{place.suffix[:20]}"
+        durable.write_file(place.with_name(f"{place.name}.txt"), _text(reason))
+        durable.move(claim.path, place)
+        self.finish_claim(claim)
+        return place
+
+    def hold(self, state: State, entry_id: EntryId, reason: str) -> None:
+        """Move an entry to `hold/`, with the reason beside it; raises OSError."""
+        self.explain(entry_id, reason)
+        durable.move(self.path(state, entry_id), self.path(State.HOLD, entry_id))
+
+    def reason(self, entry_id: EntryId) -> str:
+        """Why an entry is held, in words; empty where nobody has said so."""
+        path = self.folder(State.HOLD) / f"{entry_id}.txt"
+        return path.read_text("utf-8").strip() if path.exists() else ""
+
+    def explain(self, entry_id: EntryId, reason: str) -> None:
+        """Write the reason for which an entry is about to be held; raises OSError."""
+        durable.write_file(self.folder(State.HOLD) / f"{entry_id}.txt", _text(reason))
+
+
+def shown(name: str) -> str:
+    """A file name as it may be printed: odd octets and control characters as escapes."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
+
+
+def is_left_alone(name: str) -> bool:
+    """Whether a name in the drop box is somebody's unfinished work and not yet mail."""
+    return name.startswith(".") or name.endswith(_LEFT_ALONE)
+
+
+def _text(reason: str) -> bytes:
+    return f"{reason.rstrip()}\n".encode("utf-8", "backslashreplace")
+
+
+def _is_orphaned_draft(path: Path) -> bool:
+    entry_id, _, pid = path.name.partition(".")
+    return is_entry_id(entry_id) and pid.isdigit() and not Path(f"/proc/{pid}").exists()

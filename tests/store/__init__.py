@@ -1,0 +1,1 @@
+"""Tests of the bytes at rest: real files, and writers that are killed."""

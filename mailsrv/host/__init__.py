@@ -1,0 +1,1 @@
+"""The machine: one module for each outside package or operating-system facility."""

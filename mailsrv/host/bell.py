@@ -1,0 +1,74 @@
+"""watchdog: file events ring a bell, and say no more than "look"; the scan is the truth.
+
+Events may be lost (an overflow of the kernel's queue is dropped in silence), the observer's thread may end and its
+emitters with it. So nobody may rely on a ring, and `is_alive` is asked in every turn of the loop.
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
+from watchdog.observers import Observer
+from watchdog.observers.api import BaseObserver
+
+logger = logging.getLogger(__name__)
+
+# A file moved in comes as created, one written in place is whole when it is closed.
+_KINDS: Final[list[type[FileSystemEvent]]] = [FileClosedEvent, FileCreatedEvent, FileMovedEvent]
+MOST_CLOSED: Final = 100_000  # names remembered; beyond, files wait until they are settled
+
+
+class Bell(FileSystemEventHandler):
+    """Rings when something has appeared in one of the folders, or when it is rung by hand."""
+
+    def __init__(self) -> None:
+        self._rung = threading.Event()
+        self._closed: set[str] = set()
+        self._observer: BaseObserver | None = None
+
+    def watch(self, folders: Sequence[Path]) -> None:
+        """Begin to watch, in place of what was watched before; raises OSError (a limit of the system, say)."""
+        self.stop()
+        observer = Observer()
+        try:
+            for folder in folders:
+                observer.schedule(self, os.fspath(folder), event_filter=_KINDS)
+            observer.start()
+        except BaseException:
+            observer.stop()  # it holds one of the few inotify instances that a user may have
+            raise
+        self._observer = observer
+
+    def is_alive(self) -> bool:
+        """Whether the observer and each of its emitters still run."""
+        observer = self._observer
+        return observer is not None and observer.is_alive() and all(each.is_alive() for each in observer.emitters)
+
+    def dispatch(self, event: FileSystemEvent) -> None:
+        """Called by the observer's thread, which would end with an exception: so this does next to nothing."""
+        if isinstance(event, FileClosedEvent) and len(self._closed) < MOST_CLOSED:
+            self._closed.add(Path(os.fsdecode(event.src_path)).name)
+        self._rung.set()
+
+    def ring(self) -> None:
+        """Have the next wait end at once."""
+        self._rung.set()
+
+    def wait(self, timeout: float) -> frozenset[str]:
+        """Wait for a ring, at most `timeout` seconds; gives the names of files that were closed after writing."""
+        self._rung.wait(timeout)
+        self._rung.clear()
+        closed, self._closed = self._closed, set()
+        return frozenset(closed)
+
+    def stop(self) -> None:
+        """Watch no more."""
+        if self._observer is not None:
+            self._observer.stop()
+            if self._observer.is_alive():
+                self._observer.join()
+            self._observer = None

@@ -1,0 +1,70 @@
+"""`supervisord.conf`: how supervisord is to run the programs of an instance."""
+
+from collections.abc import Callable
+from typing import Final
+
+PROGRAMS: Final = {"smtp": "smtpd", "delivery": "deliverd", "pop3": "pop3d"}
+LISTENER: Final = ("health", "healthd")
+
+_HEAD = """\
+; mailsrv under supervisord; `supervisorctl -c supervisord.conf stop smtp` is the whole command.
+
+[supervisord]
+identifier=mailsrv
+directory=%(here)s
+pidfile=%(here)s/var/supervisor/supervisord.pid
+logfile=%(here)s/var/log/supervisord.log
+logfile_maxbytes=5MB
+logfile_backups=3
+
+[unix_http_server]
+file=%(here)s/var/supervisor/supervisor.sock
+; the folder lets in whom it should: the one who starts supervisord, and the group of run_as
+chmod=0777
+
+[rpcinterface:supervisor]
+supervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface
+
+[supervisorctl]
+serverurl=unix://%(here)s/var/supervisor/supervisor.sock
+"""
+
+_COMMON = """\
+command={command} --root "%(here)s"
+autorestart=true
+startsecs=1
+; in effect for ever: each try waits a second longer than the one before
+startretries=10000
+stopwaitsecs=20
+stopasgroup=true
+killasgroup=true
+"""
+
+_PROGRAM = """
+[program:{name}]
+{common}redirect_stderr=true
+stdout_logfile=%(here)s/var/log/{name}.log
+stdout_logfile_maxbytes=5MB
+stdout_logfile_backups=3
+"""
+
+_LISTENER = """
+; an event listener: its standard output belongs to supervisord's protocol
+[eventlistener:{name}]
+{common}events=PROCESS_STATE
+buffer_size=1000
+stdout_logfile=NONE
+stderr_logfile=%(here)s/var/log/{name}.log
+stderr_logfile_maxbytes=5MB
+stderr_logfile_backups=3
+"""
+
+
+def render(command_of: Callable[[str], str]) -> str:
+    """The file; `command_of` gives the command of a program such as `smtpd`, quoted as a shell would need it."""
+    programs = [
+        _PROGRAM.format(name=name, common=_COMMON.format(command=command_of(program)))
+        for name, program in PROGRAMS.items()
+    ]
+    name, program = LISTENER
+    return _HEAD + "".join(programs) + _LISTENER.format(name=name, common=_COMMON.format(command=command_of(program)))

@@ -1,0 +1,71 @@
+"""File events: a hint, whose absence is noticed."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mailsrv.host.bell import Bell
+
+
+@pytest.fixture
+def bell() -> Iterator[Bell]:
+    made = Bell()
+    yield made
+    made.stop()
+
+
+def test_a_file_written_in_place_rings_and_is_told_as_closed(bell: Bell, tmp_path: Path) -> None:
+    bell.watch([tmp_path])
+    (tmp_path / "message.eml").write_bytes(b"octets")
+    closed: frozenset[str] = frozenset()
+    for _ in range(50):
+        closed |= bell.wait(0.2)
+        if closed:
+            break
+    assert closed == {"message.eml"}
+
+
+def test_a_file_moved_in_rings(bell: Bell, tmp_path: Path) -> None:
+    (tmp_path / "watched").mkdir()
+    (tmp_path / "message.eml").write_bytes(b"octets")
+    bell.watch([tmp_path / "watched"])
+    (tmp_path / "message.eml").rename(tmp_path / "watched" / "message.eml")
+    assert bell._rung.wait(10)
+
+
+def test_a_watched_folder_that_is_removed_is_noticed_and_can_be_watched_again(bell: Bell, tmp_path: Path) -> None:
+    folder = tmp_path / "watched"
+    folder.mkdir()
+    bell.watch([folder])
+    assert bell.is_alive()
+    folder.rmdir()
+    observer = bell._observer
+    assert observer is not None
+    for emitter in observer.emitters:
+        emitter.join(10)
+    assert not bell.is_alive()
+    folder.mkdir()
+    bell.watch([folder])
+    (folder / "message.eml").write_bytes(b"octets")
+    assert bell._rung.wait(10)
+
+
+def test_an_observer_that_has_died_is_noticed(bell: Bell, tmp_path: Path) -> None:
+    bell.watch([tmp_path])
+    observer = bell._observer
+    assert observer is not None
+    observer.stop()
+    observer.join(10)
+    assert not bell.is_alive()
+
+
+def test_watching_what_is_not_there_fails_again_and_again_without_using_anything_up(bell: Bell, tmp_path: Path) -> None:
+    def inotify_instances() -> int:
+        return sum("inotify" in str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink())
+
+    before = inotify_instances()
+    for _ in range(5):
+        with pytest.raises(OSError, match="No such file"):
+            bell.watch([tmp_path / "nowhere"])
+    assert inotify_instances() == before

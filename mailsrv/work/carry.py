@@ -1,0 +1,140 @@
+"""Carrying plans out: drafts on disk, batch file, renames, entries retired or deferred; and the same after a crash.
+
+The order is what keeps the promises: nothing becomes visible before everything it stands for is on disk, and no
+entry is retired before all that came of it is visible.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailsrv.config import Delivery
+from mailsrv.model.failure import reply_to
+from mailsrv.model.identity import EntryId
+from mailsrv.store import durable
+from mailsrv.store.batch import Plan, Step, read_batch, write_batch
+from mailsrv.store.durable import Outcome
+from mailsrv.store.retry import DONE, WAITING, Fate, Retry, write_retry
+from mailsrv.store.spool import Spool, State
+from mailsrv.work.plan import Written
+
+logger = logging.getLogger(__name__)
+
+JITTER = 0.1  # retries that failed together do not come back together
+
+
+@dataclass(frozen=True, slots=True)
+class Carried:
+    """What came of a plan: retired, or deferred until `due` (seconds since 1970), or not even that could be written."""
+
+    entry_id: EntryId
+    due: float | None = None
+    error: OSError | None = None
+
+
+class Carrier:
+    """Carries plans out, in batches."""
+
+    def __init__(self, settings: Delivery, spool: Spool) -> None:
+        self._settings = settings
+        self._spool = spool
+
+    def carry(self, plans: Sequence[tuple[Plan, list[Written]]]) -> list[Carried]:
+        """Carry new plans out; raises OSError, nothing having happened, where the batch file cannot be written."""
+        if not plans:
+            return []
+        failed = _settle([written for _, all_written in plans for written in all_written])
+        ready = [_without(plan, failed) for plan, _ in plans]
+        try:
+            write_batch(self._spool.batch, ready)
+        except OSError:
+            durable.forget([step.move.draft for plan in ready for step in plan.steps])
+            raise
+        return self._carry_out(ready)
+
+    def recover(self) -> list[Carried]:
+        """Carry the batch of an earlier process through; raises OSError."""
+        plans = read_batch(self._spool.batch)
+        if plans is None:
+            durable.forget([self._spool.batch])
+            return []
+        logger.info("carrying through a batch of %d entries that was interrupted", len(plans))
+        begun = [plan for plan in plans if self._spool.path(plan.state, plan.entry_id).exists()]
+        for plan in plans:
+            if plan.state is State.DEFERRED and plan not in begun:
+                self._remove(plan)  # the entry was retired, its sidecar perhaps not yet
+        return self._carry_out([self._without_finished(plan) for plan in begun])
+
+    def _without_finished(self, plan: Plan) -> Plan:
+        """Of an interrupted plan, what is left to do: a draft that is gone was renamed."""
+        fates = dict(plan.fates)
+        left = []
+        for step in plan.steps:
+            if step.move.draft.exists():
+                left.append(step)
+            else:
+                fates |= {destination: Fate(DONE) for destination in step.destinations}
+        return Plan(plan.entry_id, plan.state, plan.attempts, tuple(left), fates)
+
+    def _carry_out(self, plans: Sequence[Plan]) -> list[Carried]:
+        steps = [step for plan in plans for step in plan.steps]
+        outcomes = dict(zip(map(id, steps), durable.reveal([step.move for step in steps]), strict=True))
+        carried = [self._retire(plan, [(step, outcomes[id(step)]) for step in plan.steps]) for plan in plans]
+        durable.forget([self._spool.batch])
+        return carried
+
+    def _retire(self, plan: Plan, steps: list[tuple[Step, Outcome]]) -> Carried:
+        fates = dict(plan.fates)
+        for step, outcome in steps:
+            fates |= {destination: _fate_of(outcome) for destination in step.destinations}
+        try:
+            if all(fate.state == DONE for fate in fates.values()):
+                self._remove(plan)
+                logger.info("%s done: %s", plan.entry_id, ", ".join(fates))
+                return Carried(plan.entry_id)
+            return Carried(plan.entry_id, due=self._defer(plan, fates))
+        except OSError as error:
+            return Carried(plan.entry_id, error=error)
+
+    def _remove(self, plan: Plan) -> None:
+        paths: list[Path] = [self._spool.path(plan.state, plan.entry_id)]
+        if plan.state is State.DEFERRED:
+            paths.append(self._spool.retry_path(plan.entry_id))
+        durable.raise_first(durable.forget(paths))
+
+    def _defer(self, plan: Plan, fates: dict[str, Fate]) -> float:
+        pauses = self._settings.retry_after
+        pause = pauses[min(plan.attempts, len(pauses) - 1)] * random.uniform(1, 1 + JITTER)
+        retry = Retry(plan.attempts + 1, time.time() + pause, fates)
+        write_retry(self._spool.retry_path(plan.entry_id), retry)
+        if plan.state is not State.DEFERRED:
+            durable.move(self._spool.path(plan.state, plan.entry_id), self._spool.path(State.DEFERRED, plan.entry_id))
+        errors = "; ".join(f"{key}: {fate.error}" for key, fate in fates.items() if fate.state == WAITING)
+        logger.warning("%s deferred for %.0f s after attempt %d: %s", plan.entry_id, pause, retry.attempts, errors)
+        return retry.due
+
+
+def _settle(written: Sequence[Written]) -> dict[int, OSError]:
+    """Put drafts on disk; the steps whose drafts failed, by identity, with the error."""
+    outcomes = durable.settle([each.draft for each in written])
+    failed: dict[int, OSError] = {}
+    for each, outcome in zip(written, outcomes, strict=True):
+        if outcome is not None:
+            failed |= {id(step): outcome for step in each.steps}
+            durable.forget([step.move.draft for step in each.steps])
+    return failed
+
+
+def _without(plan: Plan, failed: dict[int, OSError]) -> Plan:
+    fates = dict(plan.fates)
+    for step in plan.steps:
+        if id(step) in failed:
+            fates |= {destination: _fate_of(failed[id(step)]) for destination in step.destinations}
+    return Plan(plan.entry_id, plan.state, plan.attempts, tuple(s for s in plan.steps if id(s) not in failed), fates)
+
+
+def _fate_of(outcome: Outcome) -> Fate:
+    return Fate(DONE) if outcome is None else Fate(WAITING, f"{reply_to(outcome)} ({outcome.strerror})")

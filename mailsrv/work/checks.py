@@ -1,0 +1,111 @@
+"""What can be wrong with an instance before anything goes wrong: `mailsrv check`."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from mailsrv.config import Config
+from mailsrv.host import listening
+from mailsrv.host.certificates import expiry
+from mailsrv.host.privileges import user_exists
+from mailsrv.host.supervisor import Supervisor, SupervisorError
+from mailsrv.store.durable import has_honest_syncfs
+from mailsrv.work.routing import Directory
+
+MAX_SOCKET_PATH: Final = 107  # octets, unix(7)
+SOON: Final = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at; `problem` is empty where it is as it should be."""
+
+    subject: str
+    detail: str
+    problem: str = ""
+
+    @property
+    def is_good(self) -> bool:
+        return not self.problem
+
+
+def check(config: Config) -> list[Finding]:
+    """Look at everything that can be looked at without changing anything."""
+    return [
+        Finding("configuration", str(config.path)),
+        *_users(config),
+        *_directory(config),
+        *_folders(config),
+        *_certificate(config),
+        *_supervisor(config),
+    ]
+
+
+def _users(config: Config) -> Iterator[Finding]:
+    if os.geteuid() == 0:
+        problem = "" if user_exists(config.run_as) else "no such user; `mailsrv up` makes it"
+        yield Finding("run_as", config.run_as, problem)
+
+
+def _directory(config: Config) -> Iterator[Finding]:
+    directory = Directory(config)
+    mistakes = {mistake.path: str(mistake) for mistake in directory.mistakes()}
+    for path in (config.accounts, config.aliases):
+        missing = "" if path.exists() else "is missing; `mailsrv up` makes it"
+        yield Finding(path.name, str(path), mistakes.get(path, missing))
+    for key, problem in directory.dangling():
+        yield Finding("aliases", key, problem)
+
+
+def _folders(config: Config) -> Iterator[Finding]:
+    for folder in (config.spool, config.mail, config.run, config.incidents):
+        if not folder.is_dir():
+            yield Finding("folder", str(folder), "is missing; `mailsrv up` makes it")
+        elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+            yield Finding("folder", str(folder), "may not be written by this user")
+        else:
+            syncs = "group syncs" if has_honest_syncfs(folder) else "each file is synced alone"
+            yield Finding("folder", f"{folder} ({syncs})")
+    path = str(config.supervisor_socket.absolute())
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        yield Finding("socket", path, f"is longer than {MAX_SOCKET_PATH} octets; choose a shorter folder")
+
+
+def _certificate(config: Config) -> Iterator[Finding]:
+    try:
+        end = expiry(config.certificate)
+    except (OSError, ValueError):
+        yield Finding("certificate", str(config.certificate), "expected a certificate in PEM there")
+        return
+    problem = "ends within 14 days" if end - datetime.now(UTC) < SOON else ""
+    yield Finding("certificate", f"{config.certificate}, until {end:%Y-%m-%d}", problem)
+    if not _is_readable(config.private_key):
+        yield Finding("private key", str(config.private_key), "expected to be readable")
+
+
+def _supervisor(config: Config) -> Iterator[Finding]:
+    try:
+        processes = Supervisor(config.supervisor_socket).processes()
+    except SupervisorError:
+        yield Finding("supervisord", "not running; `mailsrv up` starts it")
+        yield from taken_ports(config)
+        return
+    yield Finding("supervisord", ", ".join(f"{each.name} {each.state.value}" for each in processes))
+
+
+def taken_ports(config: Config) -> Iterator[Finding]:
+    """The ports that we want and somebody else has; to be asked only while we do not run."""
+    for name, port in config.ports().items():
+        try:
+            listening.bind(config.listen.address, port).close()
+        except OSError as error:
+            subject = f"{name} port"
+            problem = f"{error.strerror}; choose another in [listen] of {config.path.name}"
+            yield Finding(subject, f"{config.listen.address}:{port}", problem)
+
+
+def _is_readable(path: Path) -> bool:
+    return os.access(path, os.R_OK)

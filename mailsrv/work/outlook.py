@@ -1,0 +1,139 @@
+"""How an instance is: programs, spool, problems; what `mailsrv status` shows. Reading only."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from mailsrv.config import Config
+from mailsrv.host.supervisor import ProcessState, Supervisor, SupervisorError
+from mailsrv.model.identity import EntryId, arrival_of
+from mailsrv.store.entry import FormatError
+from mailsrv.store.heartbeat import Fact, read_beat
+from mailsrv.store.retry import WAITING, read_retry
+from mailsrv.store.spool import Spool, State, shown
+
+STALE: Final = 10.0  # seconds without a heartbeat
+LATE_SCANS: Final = 3  # scan intervals after which an undecided entry is late
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program: its state in supervisor's words, its pid, seconds since its heartbeat, and what that said."""
+
+    name: str
+    state: str
+    pid: int
+    uptime: float
+    beat_age: float | None
+    facts: Mapping[str, Fact]
+
+    @property
+    def is_well(self) -> bool:
+        """A program that a person has stopped is well."""
+        if self.state == ProcessState.STOPPED.value:
+            return True
+        silence = self.uptime if self.beat_age is None else self.beat_age
+        return self.is_up and silence < STALE
+
+    def complaint(self) -> str:
+        """What is wrong with a program that is not well."""
+        return "no heartbeat for too long" if self.is_up else self.state
+
+    @property
+    def is_up(self) -> bool:
+        return self.state in (ProcessState.RUNNING.value, ProcessState.STARTING.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Everything at a glance; `oldest_undecided` in seconds, `problems` in words."""
+
+    programs: tuple[Program, ...]
+    entries: Mapping[str, int]
+    oldest_undecided: float
+    problems: tuple[str, ...]
+
+    @property
+    def is_well(self) -> bool:
+        return not self.problems and all(program.is_well for program in self.programs)
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An entry of the spool as `mailsrv queue list` shows it; `due` in seconds since 1970."""
+
+    entry_id: EntryId
+    state: State
+    sender: str
+    recipients: tuple[str, ...]
+    octets: int
+    due: float | None
+    reason: str
+
+
+def look(config: Config) -> Outlook:
+    """Look at everything; raises OSError where the spool cannot be read."""
+    spool = Spool(config.spool)
+    problems: list[str] = []
+    programs = _programs(config, problems)
+    for program in programs:
+        for kind in ("problems", "stuck"):
+            found = program.facts.get(kind)
+            problems += [f"{program.name}: {each}" for each in found] if isinstance(found, list) else []
+        if not program.is_well:
+            problems.append(f"{program.name}: {program.complaint()}, see var/log/{program.name}.log")
+    entries = {state.value: len(spool.entries(state)) for state in State}
+    entries["bad"] = sum(1 for path in spool.bad.glob("*") if path.with_name(f"{path.name}.txt").exists())
+    new = spool.entries(State.NEW)
+    oldest = time.time() - arrival_of(new[0]).timestamp() if new else 0.0
+    if oldest > LATE_SCANS * config.delivery.scan_interval:
+        problems.append(f"spool/new: the oldest entry has been waiting for {oldest:.0f} s")
+    strangers = spool.strangers()
+    problems += [
+        f"spool/new/{shown(name)} is no entry: put files into the drop box, {spool.root}" for name in strangers
+    ]
+    return Outlook(tuple(programs), entries, oldest, tuple(problems))
+
+
+def queue(config: Config) -> list[Listed]:
+    """All entries of the spool, in order of arrival; raises OSError."""
+    spool = Spool(config.spool)
+    found = [each for state in State for each in (_listed(spool, state, eid) for eid in spool.entries(state))]
+    return sorted((each for each in found if each is not None), key=lambda each: each.entry_id)
+
+
+def _listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
+    due, reason = None, ""
+    if state is State.DEFERRED and (retry := read_retry(spool.retry_path(entry_id))):
+        due = retry.due
+        errors = [f"{key}: {fate.error}" for key, fate in retry.destinations.items() if fate.state == WAITING]
+        reason = "; ".join(errors)
+    if state is State.HOLD:
+        reason = spool.reason(entry_id)
+    try:
+        file, block = spool.open(state, entry_id)
+        with file:
+            octets = spool.path(state, entry_id).stat().st_size
+    except FileNotFoundError:  # decided while we looked
+        return None
+    except FormatError as error:
+        return Listed(entry_id, state, "", (), 0, due, str(error))
+    recipients = tuple(str(each.forward_path) for each in block.envelope.recipients)
+    return Listed(entry_id, state, str(block.envelope.sender.reverse_path or "<>"), recipients, octets, due, reason)
+
+
+def _programs(config: Config, problems: list[str]) -> list[Program]:
+    try:
+        processes = Supervisor(config.supervisor_socket).processes()
+    except SupervisorError as error:
+        problems.append(f"{error}; `mailsrv up` starts it")
+        return []
+    programs = []
+    for process in processes:
+        beat = read_beat(config.beat_path(process.name))
+        is_its_own = beat is not None and beat.pid == process.pid
+        age = beat.age() if beat is not None and is_its_own else None
+        facts = beat.facts if beat is not None and is_its_own else {}
+        programs.append(Program(process.name, process.state.value, process.pid, process.uptime, age, facts))
+    return programs

@@ -1,0 +1,118 @@
+"""An instance in a folder of the test: made, given mail, looked at, and worked on as the program `delivery` does it."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from mailsrv.config import Config, Delivery
+from mailsrv.model.address import parse_mailbox
+from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
+from mailsrv.model.identity import EntryId, new_entry_id
+from mailsrv.store import entry
+from mailsrv.store.maildir import mailbox_path
+from mailsrv.store.maildrop import LOCK_NAME, Maildrop
+from mailsrv.store.spool import Spool, State
+from mailsrv.work.decide import Decider
+from mailsrv.work.pickup import Pickup
+from mailsrv.work.routing import Directory
+
+DOMAIN: Final = "example.org"
+PEOPLE: Final = ("alice", "bob", "carol")
+CONTENT: Final = b"Received: from a test\r\nSubject: hello\r\n\r\nHello.\r\n.\r\n..\r\nBye.\r\n"
+AT_ONCE: Final = Delivery(retry_after=(0.0,), settle_seconds=0.05)  # what was deferred is due again at once
+TURNS: Final = 2  # an entry may lead to a report, and that to nothing more
+
+
+def config_of(root: Path, delivery: Delivery = AT_ONCE) -> Config:
+    """The configuration of the instance at `root`."""
+    return Config(root, domains=(DOMAIN,), hostname="mail.example.org", delivery=delivery)
+
+
+def make(root: Path, aliases: str = "") -> Config:
+    """A new instance in which PEOPLE have accounts."""
+    config = config_of(root)
+    Spool(config.spool).create_folders()
+    config.accounts.write_text("".join(f"{name}@{DOMAIN} $argon2id$none\n" for name in PEOPLE), "utf-8")
+    config.aliases.write_text(aliases, "utf-8")
+    return config
+
+
+def envelope_of(sender: str, recipients: Sequence[str]) -> Envelope:
+    """An envelope; an empty sender is the null reverse-path."""
+    reverse_path = parse_mailbox(sender) if sender else None
+    return Envelope(Sender(reverse_path), tuple(Recipient(parse_mailbox(each)) for each in recipients))
+
+
+def accept(
+    config: Config, *recipients: str, sender: str = "alice@example.org", content: bytes = CONTENT, block: bytes = b""
+) -> EntryId:
+    """Put an entry into `new/`, as `smtp` does it; with `block` for an envelope of the test's own."""
+    now = datetime.now(UTC)
+    entry_id = new_entry_id(now)
+    block = block or entry.render(envelope_of(sender, recipients), Arrival(now, "ESMTP"), entry_id)
+    Spool(config.spool).path(State.NEW, entry_id).write_bytes(block + content)
+    return entry_id
+
+
+def drop(config: Config, name: str, octets: bytes) -> Path:
+    """Put a whole file into the drop box, by moving it in."""
+    draft = config.var / f"{name}.being-made"
+    draft.write_bytes(octets)
+    return draft.rename(config.spool / name)
+
+
+def deliver(config: Config) -> Decider:
+    """What `delivery` does from its start until nothing is left that can be done now."""
+    spool = Spool(config.spool)
+    spool.create_folders()
+    decider = Decider(config, spool, Directory(config), lambda _in_hand: None)
+    pickup = Pickup(config, spool)
+    decider.recover()
+    spool.sweep_drafts()
+    pickup.recover()
+    for _ in range(TURNS):
+        pickup.scan(frozenset(each.name for each in spool.dropped()))
+        decider.decide()
+    return decider
+
+
+def letters(config: Config, name: str) -> list[bytes]:
+    """What lies in the mailbox of `name`, in order of arrival."""
+    box = maildir_of(config, name)
+    paths = [path for folder in ("new", "cur") for path in (box / folder).glob("*")]
+    return [path.read_bytes() for path in sorted(paths, key=lambda path: path.name)]
+
+
+def maildir_of(config: Config, name: str) -> Path:
+    """The mailbox of `name`."""
+    return mailbox_path(config.mail, parse_mailbox(f"{name}@{DOMAIN}"))
+
+
+def fetch_and_delete(config: Config, name: str) -> list[bytes]:
+    """What a POP3 client does: fetch everything, then delete it (here without waiting for the disk)."""
+    box = maildir_of(config, name)
+    if not all((box / folder).is_dir() for folder in ("tmp", "new", "cur")):
+        return []
+    maildrop = Maildrop(box)
+    found = []
+    for index, message in enumerate(maildrop.messages):
+        with maildrop.open(index) as file:
+            found.append(file.read())
+        message.path.unlink()
+    maildrop.close()
+    return found
+
+
+def unfinished(config: Config) -> list[str]:
+    """What should never be left when all work is done: drafts, claims, entries not decided, files not taken in."""
+    spool = Spool(config.spool)
+    found = [*spool.tmp.iterdir(), *spool.folder(State.NEW).iterdir(), *spool.dropped()]
+    found += [path for path in config.mail.glob("*/*/tmp/*") if path.name != LOCK_NAME]
+    found += [path for path in config.var.rglob(".*.tmp") if path not in found]
+    return sorted(str(path.relative_to(config.var)) for path in found)
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, sorted."""
+    return sorted(path.name for path in folder.iterdir())

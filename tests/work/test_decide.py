@@ -1,0 +1,546 @@
+"""Deciding entries: delivered, deferred and tried again, reported, held; and what the heartbeat is told of it."""
+
+import email
+import email.policy
+import json
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import pytest
+
+from mailsrv.config import Config, Delivery
+from mailsrv.model import reply
+from mailsrv.model.address import parse_mailbox
+from mailsrv.model.envelope import Recipient
+from mailsrv.model.identity import EntryId, derived_id, new_entry_id
+from mailsrv.store.batch import Plan, Step, write_batch
+from mailsrv.store.durable import Move
+from mailsrv.store.maildir import Maildir
+from mailsrv.store.maildrop import Maildrop
+from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry, write_retry
+from mailsrv.store.spool import Spool, State
+from mailsrv.work.decide import BATCH, Decider
+from mailsrv.work.routing import Directory
+from tests.work.instance import (
+    CONTENT,
+    PEOPLE,
+    accept,
+    config_of,
+    deliver,
+    fetch_and_delete,
+    letters,
+    maildir_of,
+    make,
+    names_in,
+    unfinished,
+)
+
+ON_DISK = CONTENT.replace(b"\r\n", b"\n")
+LATER = Delivery(retry_after=(3600.0,))
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return make(tmp_path)
+
+
+def decider_of(config: Config, beat: Callable[[str], None] = lambda _in_hand: None) -> Decider:
+    Spool(config.spool).create_folders()
+    return Decider(config, Spool(config.spool), Directory(config), beat)
+
+
+def break_mailbox(config: Config, name: str) -> Path:
+    box = maildir_of(config, name)
+    box.parent.mkdir(parents=True, exist_ok=True)
+    box.write_text("in the way")
+    return box
+
+
+def retry_of(config: Config, entry_id: EntryId) -> Retry:
+    retry = read_retry(Spool(config.spool).retry_path(entry_id))
+    assert retry is not None
+    return retry
+
+
+def parsed(letter: bytes) -> EmailMessage:
+    message = email.message_from_bytes(letter, policy=email.policy.default)
+    assert isinstance(message, EmailMessage)
+    return message
+
+
+# --- delivered -------------------------------------------------------------------------------------
+
+
+def test_a_letter_begins_with_its_return_path_and_its_mailbox(config: Config) -> None:
+    accept(config, "Bob@example.org")
+    deliver(config)
+    expected = b"Return-Path: <alice@example.org>\nDelivered-To: bob@example.org\n" + ON_DISK
+    assert letters(config, "bob") == [expected]
+    assert unfinished(config) == []
+
+
+def test_several_recipients_share_one_file_that_names_none_of_them(config: Config) -> None:
+    accept(config, *(f"{name}@example.org" for name in PEOPLE), sender="")
+    deliver(config)
+    for name in PEOPLE:
+        assert letters(config, name) == [b"Return-Path: <>\n" + ON_DISK]
+    inodes = {path.stat().st_ino for name in PEOPLE for path in (maildir_of(config, name) / "new").iterdir()}
+    assert len(inodes) == 1
+
+
+def test_the_sizes_in_the_name_are_true(config: Config) -> None:
+    accept(config, "bob@example.org", content=b"Subject: x\r\n\r\n" + b"line\r\n" * 300_000 + b"no end, \r bare \n")
+    deliver(config)
+    (path,) = (maildir_of(config, "bob") / "new").iterdir()
+    octets = path.read_bytes()
+    assert f",S={len(octets)}," in path.name
+    assert path.name.endswith(f",W={len(octets) + octets.count(bytes([10]))}")
+    maildrop = Maildrop(maildir_of(config, "bob"))
+    assert maildrop.messages[0].octets == len(octets) + octets.count(b"\n")
+    maildrop.close()
+
+
+@pytest.mark.parametrize("size", [1024 * 1024 - 1, 1024 * 1024, 1024 * 1024 + 1])
+def test_line_ends_are_converted_wherever_the_pieces_end(config: Config, size: int) -> None:
+    content = b"Subject: x\r\n\r\n"
+    content += b"x" * (size - len(content) - 1) + b"\r\ny\r\n"
+    accept(config, "bob@example.org", content=content)
+    deliver(config)
+    assert letters(config, "bob")[0].endswith(content.replace(b"\r\n", b"\n"))
+
+
+def test_entries_are_decided_in_order_of_arrival_over_many_batches(config: Config) -> None:
+    for number in range(BATCH + 3):
+        accept(config, "bob@example.org", content=b"Subject: %d\r\n\r\n" % number)
+    beats: list[str] = []
+    decider = decider_of(config, beats.append)
+    decider.decide()
+    assert [int(parsed(letter)["Subject"]) for letter in letters(config, "bob")] == list(range(BATCH + 3))
+    assert decider.progress == BATCH + 3
+    assert [len(beat.split()) for beat in beats] == [BATCH, 3]
+
+
+def test_stopping_ends_after_the_batch_in_hand(config: Config) -> None:
+    for _ in range(BATCH + 1):
+        accept(config, "bob@example.org")
+    deciders: list[Decider] = []
+    decider = decider_of(config, lambda _in_hand: deciders[0].stop())
+    deciders.append(decider)
+    decider.decide()
+    assert len(letters(config, "bob")) == BATCH
+    assert len(Spool(config.spool).entries(State.NEW)) == 1
+    assert unfinished(config)[0].startswith("spool/new/")
+
+
+# --- remote ----------------------------------------------------------------------------------------
+
+
+def test_remote_recipients_keep_their_parameters_and_aliases_of_ours_give_none_away(tmp_path: Path) -> None:
+    config = make(tmp_path, "team@example.org: dave@example.net\n")
+    block = (
+        b"X-Sender: <alice@example.org> ENVID=1\r\nX-Receiver: <eve@example.net> NOTIFY=NEVER\r\n"
+        b"X-Receiver: <team@example.org> NOTIFY=NEVER\r\nX-Receiver: <bob@example.org>\r\n"
+    )
+    entry_id = accept(config, block=block)
+    deliver(config)
+    spool = Spool(config.spool)
+    file, found = spool.open(State.REMOTE, derived_id(entry_id, "remote"))
+    with file:
+        assert file.read() == CONTENT
+    assert found.envelope.sender.parameters == (("ENVID", "1"),)
+    never = (("NOTIFY", "NEVER"),)
+    eve, dave = parse_mailbox("eve@example.net"), parse_mailbox("dave@example.net")
+    assert found.envelope.recipients == (Recipient(eve, never), Recipient(dave))
+    assert len(letters(config, "bob")) == 1
+
+
+# --- reported --------------------------------------------------------------------------------------
+
+
+def test_the_sender_gets_one_report_of_all_that_failed(config: Config) -> None:
+    block = (
+        b"X-Sender: <alice@example.org> ENVID=QQ1\r\nX-Receiver: <ghost@example.org> ORCPT=rfc822;g@x\r\n"
+        b"X-Receiver: <nobody@example.org>\r\nX-Receiver: <Ghost@example.org>\r\nX-Receiver: <bob@example.org>\r\n"
+    )
+    accept(config, block=block)
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    (letter,) = letters(config, "alice")
+    report = parsed(letter)
+    assert letter.startswith(b"Return-Path: <>\n")
+    assert report["Auto-Submitted"] == "auto-replied"
+    assert report.get_content_type() == "multipart/report"
+    words, status, header = report.iter_parts()
+    assert "ghost@example.org" in words.get_content()
+    parts = list(status.walk())[1:]
+    assert parts[0]["Original-Envelope-Id"] == "QQ1"
+    assert [part["Final-Recipient"] for part in parts[1:]] == [
+        "rfc822; ghost@example.org",
+        "rfc822; nobody@example.org",
+    ]
+    assert parts[1]["Original-Recipient"] == "rfc822;g@x"
+    assert parts[1]["Status"] == reply.NO_SUCH_MAILBOX.status
+    assert "Subject: hello" in header.get_content()
+    assert b"Bye." not in letter
+    assert unfinished(config) == []
+
+
+@pytest.mark.parametrize("notify", ["NEVER", "never", "SUCCESS", "DELAY,SUCCESS"])
+def test_a_sender_who_wants_no_report_gets_none(config: Config, notify: str) -> None:
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <ghost@example.org> NOTIFY=%s\r\n" % notify.encode()
+    accept(config, block=block)
+    deliver(config)
+    assert letters(config, "alice") == []
+    assert unfinished(config) == []
+    assert names_in(config.spool / "hold") == []
+
+
+@pytest.mark.parametrize("notify", ["FAILURE", "delay,failure"])
+def test_a_sender_who_asks_for_a_report_of_failure_gets_it(config: Config, notify: str) -> None:
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <ghost@example.org> NOTIFY=%s\r\n" % notify.encode()
+    accept(config, block=block)
+    deliver(config)
+    assert len(letters(config, "alice")) == 1
+
+
+def test_a_failure_without_a_sender_to_tell_waits_for_a_person(config: Config) -> None:
+    entry_id = accept(config, "ghost@example.org", "bob@example.org", sender="")
+    deliver(config)
+    held = derived_id(entry_id, "held")
+    assert names_in(config.spool / "hold") == [held, f"{held}.txt"]
+    assert "ghost@example.org: 550 5.1.1" in Spool(config.spool).reason(held)
+    file, block = Spool(config.spool).open(State.HOLD, held)
+    with file:
+        assert file.read() == CONTENT
+    assert [str(each.forward_path) for each in block.envelope.recipients] == ["ghost@example.org"]
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+def test_a_report_that_cannot_be_delivered_is_held_and_not_reported(config: Config) -> None:
+    accept(config, "ghost@example.org", sender="phantom@example.org")
+    deliver(config)
+    assert len(Spool(config.spool).entries(State.HOLD)) == 1
+    assert unfinished(config) == []
+
+
+def test_a_report_to_another_host_goes_to_the_relay(config: Config) -> None:
+    entry_id = accept(config, "ghost@example.org", sender="dave@example.net")
+    deliver(config)
+    report = derived_id(derived_id(entry_id, "report"), "remote")
+    assert Spool(config.spool).entries(State.REMOTE) == [report]
+
+
+# --- deferred --------------------------------------------------------------------------------------
+
+
+def test_a_fault_with_one_mailbox_defers_it_and_serves_the_others(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, LATER)
+    break_mailbox(config, "bob")
+    entry_id = accept(config, "alice@example.org", "bob@example.org", "dave@example.net", "ghost@example.org")
+    before = time.time()
+    decider = decider_of(config)
+    decider.decide()
+    retry = retry_of(config, entry_id)
+    assert retry.attempts == 1
+    assert 3600 <= retry.due - before < 3600 * 1.2
+    assert 3500 < decider.seconds_until_due() < 3600 * 1.2
+    assert retry.destinations["bob@example.org"].state == WAITING
+    assert retry.destinations["bob@example.org"].error.startswith("451 4.3.0")
+    others = {key for key, fate in retry.destinations.items() if fate.state == DONE}
+    assert others == {"alice@example.org", "dave@example.net", "report ghost@example.org"}
+    assert len(letters(config, "alice")) == 1
+    assert Spool(config.spool).entries(State.DEFERRED) == [entry_id]
+    assert decider.facts()["deferred"] == 1
+
+
+def test_a_deferred_entry_is_tried_again_when_it_is_due_and_not_before(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, LATER)
+    box = break_mailbox(config, "bob")
+    entry_id = accept(config, "alice@example.org", "bob@example.org")
+    decider_of(config).decide()
+    fetch_and_delete(config, "alice")
+    box.unlink()
+    spool = Spool(config.spool)
+    for due, count in ((time.time() + 3600, 0), (time.time() - 1, 1)):
+        retry = retry_of(config, entry_id)
+        write_retry(spool.retry_path(entry_id), Retry(retry.attempts, due, retry.destinations))
+        decider = decider_of(config)
+        decider.recover()
+        decider.decide()
+        assert len(letters(config, "bob")) == count
+    assert letters(config, "alice") == []
+    assert names_in(config.spool / "deferred") == []
+    assert decider.seconds_until_due() == float("inf")
+
+
+def test_each_attempt_that_fails_waits_longer(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(retry_after=(10.0, 100.0)))
+    break_mailbox(config, "bob")
+    entry_id = accept(config, "bob@example.org")
+    spool = Spool(config.spool)
+    for attempt, pause in ((1, 10), (2, 100), (3, 100)):
+        decider = decider_of(config)
+        decider.recover()
+        decider.decide()
+        retry = retry_of(config, entry_id)
+        assert retry.attempts == attempt
+        assert pause - 1 < retry.due - time.time() < pause * 1.2
+        write_retry(spool.retry_path(entry_id), Retry(attempt, 0.0, retry.destinations))
+
+
+def test_a_deferred_entry_without_a_sidecar_is_tried_at_once(config: Config) -> None:
+    spool = Spool(config.spool)
+    entry_id = accept(config, "bob@example.org")
+    spool.path(State.NEW, entry_id).rename(spool.path(State.DEFERRED, entry_id))
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    assert names_in(config.spool / "deferred") == []
+
+
+def test_what_was_not_served_in_time_is_reported(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(retry_after=(0.0,), give_up_after=0.0))
+    break_mailbox(config, "bob")
+    accept(config, "alice@example.org", "bob@example.org", sender="carol@example.org")
+    deliver(config)
+    deliver(config)
+    (letter,) = letters(config, "carol")
+    assert f"Status: {reply.EXPIRED.status}" in letter.decode()
+    assert b"bob@example.org" in letter
+    assert b"alice@example.org" not in letter
+    assert len(letters(config, "alice")) == 1
+    assert names_in(config.spool / "deferred") == []
+
+
+def test_a_later_report_does_not_take_the_place_of_an_earlier_one_that_is_still_on_its_way(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(retry_after=(0.0,), give_up_after=0.0))
+    break_mailbox(config, "bob")
+    accept(config, "ghost@example.org", "bob@example.org", sender="dave@example.net")
+    deliver(config)
+    deliver(config)
+    spool = Spool(config.spool)
+    reports = [spool.path(State.REMOTE, entry_id).read_bytes() for entry_id in spool.entries(State.REMOTE)]
+    reported = [sum(name in report for report in reports) for name in (b"; ghost@example.org", b"; bob@example.org")]
+    assert len(reports) == 2
+    assert reported == [1, 1]
+
+
+def test_a_first_attempt_is_never_too_late(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(give_up_after=0.0))
+    accept(config, "bob@example.org")
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+
+
+def test_nobody_is_reported_unknown_while_the_accounts_cannot_be_read(config: Config) -> None:
+    text = config.accounts.read_text()
+    config.accounts.write_text("nonsense\n")
+    accept(config, "bob@example.org", "ghost@example.org")
+    deliver(config)
+    assert len(Spool(config.spool).entries(State.DEFERRED)) == 1
+    assert unfinished(config) == []
+    config.accounts.write_text(text)
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    assert len(letters(config, "alice")) == 1  # the report on ghost
+    assert names_in(config.spool / "deferred") == []
+
+
+def test_what_was_delivered_or_reported_once_is_not_so_again_after_a_broken_edit(config: Config) -> None:
+    text = config.accounts.read_text()
+    box = break_mailbox(config, "bob")
+    accept(config, "bob@example.org", "ghost@example.org", "carol@example.org")
+    deliver(config)
+    assert len(fetch_and_delete(config, "alice")) == len(fetch_and_delete(config, "carol")) == 1
+    config.accounts.write_text("nonsense\n")
+    deliver(config)
+    config.accounts.write_text(text)
+    box.unlink()
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    assert letters(config, "alice") == letters(config, "carol") == []
+    assert names_in(config.spool / "deferred") == []
+
+
+# --- a fault of ours -------------------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_is_let_be_for_a_while_and_costs_no_busy_loop(config: Config) -> None:
+    spool = Spool(config.spool)
+    new, deferred = accept(config, "bob@example.org"), accept(config, "bob@example.org")
+    for state, entry_id in ((State.NEW, new), (State.DEFERRED, deferred)):
+        spool.path(State.NEW, entry_id).unlink()
+        spool.path(state, entry_id).mkdir()  # to open it is an error of the system
+    decider = decider_of(config)
+    decider.recover()
+    decider.decide()
+    assert 1 < decider.seconds_until_due() <= 5
+    for entry_id, state in ((new, State.NEW), (deferred, State.DEFERRED)):
+        assert spool.path(state, entry_id).is_dir()
+
+
+def test_a_batch_file_that_cannot_be_written_lets_all_be_and_leaves_no_draft(config: Config) -> None:
+    spool = Spool(config.spool)
+    accept(config, "bob@example.org", "ghost@example.org", "dave@example.net")
+    decider = decider_of(config)
+    spool.batch.mkdir()
+    decider.decide()
+    assert letters(config, "bob") == []
+    assert len(spool.entries(State.NEW)) == 1
+    assert list(maildir_of(config, "bob").glob("tmp/*")) == []
+    assert 1 < decider.seconds_until_due() <= 5
+    spool.batch.rmdir()
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+def test_a_spool_that_is_out_of_reach_is_an_error_of_the_system(config: Config) -> None:
+    decider = decider_of(config)
+    (config.spool / "new").rmdir()
+    with pytest.raises(FileNotFoundError):
+        decider.decide()
+
+
+def test_an_entry_that_a_person_took_away_is_forgotten(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(retry_after=(0.0,)))
+    break_mailbox(config, "bob")
+    entry_id = accept(config, "bob@example.org")
+    decider = decider_of(config)
+    decider.decide()
+    Spool(config.spool).path(State.DEFERRED, entry_id).unlink()
+    decider.decide()
+    assert decider.facts()["deferred"] == 0
+    assert decider.seconds_until_due() == float("inf")
+
+
+# --- held ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.NEW, State.DEFERRED])
+@pytest.mark.parametrize("octets", [b"", b"From: x\r\n\r\n", b"X-Receiver: <bob@example.org>\r\n\r\n", b"\0" * 1000])
+def test_a_broken_entry_is_held_with_the_reason_and_the_rest_flows(config: Config, state: State, octets: bytes) -> None:
+    spool = Spool(config.spool)
+    broken = accept(config, "bob@example.org")
+    spool.path(State.NEW, broken).unlink()
+    spool.path(state, broken).write_bytes(octets)
+    accept(config, "bob@example.org")
+    decider = deliver(config)
+    assert spool.path(State.HOLD, broken).read_bytes() == octets
+    assert "line 1" in spool.reason(broken)
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+    assert decider.facts()["deferred"] == 0
+
+
+# --- after a crash ---------------------------------------------------------------------------------
+
+
+def interrupted(config: Config, *, is_same_boot: bool) -> None:
+    """A batch that said bob's letter was about to be renamed; it was, and a client has deleted it."""
+    spool = Spool(config.spool)
+    entry_id = accept(config, "bob@example.org")
+    Maildir(maildir_of(config, "bob")).create()
+    step = Step(Maildir(maildir_of(config, "bob")).move_of(entry_id, 1, 1), ("bob@example.org",))
+    write_batch(spool.batch, [Plan(entry_id, State.NEW, 0, (step,), {})])
+    if not is_same_boot:
+        document = json.loads(spool.batch.read_text())
+        spool.batch.write_text(json.dumps(document | {"boot": "another"}))
+
+
+def test_a_batch_of_this_boot_is_carried_through(config: Config) -> None:
+    interrupted(config, is_same_boot=True)
+    deliver(config)
+    assert letters(config, "bob") == []
+    assert unfinished(config) == []
+
+
+def test_a_batch_of_another_boot_is_dropped_and_its_entries_are_decided_anew(config: Config) -> None:
+    interrupted(config, is_same_boot=False)
+    deliver(config)
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+def test_after_a_power_loss_what_the_mailbox_holds_is_not_delivered_again(config: Config) -> None:
+    entry_id = accept(config, "alice@example.org", "bob@example.org")
+    octets = Spool(config.spool).path(State.NEW, entry_id).read_bytes()
+    deliver(config)
+    (path,) = (maildir_of(config, "bob") / "new").iterdir()
+    path.rename(maildir_of(config, "bob") / "cur" / f"{path.name}:2,S")
+    Spool(config.spool).path(State.NEW, entry_id).write_bytes(octets)  # its removal had not reached the disk
+    deliver(config)
+    assert len(letters(config, "alice")) == len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+def test_a_batch_whose_rename_fails_when_it_is_carried_through_defers(config: Config) -> None:
+    entry_id = accept(config, "bob@example.org")
+    spool = Spool(config.spool)
+    (spool.tmp / "draft").write_bytes(b"octets")
+    step = Step(Move(spool.tmp / "draft", config.mail / "gone" / "new" / "x"), ("bob@example.org",))
+    plan = Plan(entry_id, State.NEW, 0, (step,), {"alice@example.org": Fate(DONE)})
+    write_batch(spool.batch, [plan])
+    decider_of(config).recover()
+    retry = retry_of(config, entry_id)
+    assert retry.attempts == 1
+    assert retry.is_done("alice@example.org")
+    assert not retry.is_done("bob@example.org")
+
+
+# --- facts -----------------------------------------------------------------------------------------
+
+
+def test_the_worst_wait_is_told(config: Config) -> None:
+    spool = Spool(config.spool)
+    waited = new_entry_id(datetime.now(UTC) - timedelta(seconds=100))
+    spool.path(State.NEW, accept(config, "bob@example.org")).rename(spool.path(State.NEW, waited))
+    decider = decider_of(config)
+    decider.decide()
+    worst = decider.facts()["worst_wait"]
+    assert isinstance(worst, float)
+    assert 100 <= worst < 160
+    accept(config, "bob@example.org")
+    decider.decide()
+    assert decider.facts()["worst_wait"] == worst
+    assert decider.facts()["decided"] == 2
+
+
+def test_a_deferred_entry_that_cannot_be_deferred_again_is_tried_again(config: Config) -> None:
+    box = break_mailbox(config, "bob")
+    accept(config, "bob@example.org")
+    decider = decider_of(config)
+    decider.decide()
+    spool = Spool(config.spool)
+    (entry_id,) = spool.entries(State.DEFERRED)
+    sidecar = spool.retry_path(entry_id)
+    in_the_way = sidecar.with_name(f".{sidecar.name}.tmp")
+    in_the_way.mkdir()  # the sidecar cannot be replaced: neither delivered nor deferred
+    decider.decide()
+    in_the_way.rmdir()
+    box.unlink()
+    decider._faulty.clear()
+    decider.decide()
+    assert len(letters(config, "bob")) == 1
+
+
+def test_an_entry_put_into_deferred_by_hand_is_decided(config: Config) -> None:
+    decider = decider_of(config)
+    decider.recover()
+    entry_id = accept(config, "bob@example.org")
+    spool = Spool(config.spool)
+    spool.path(State.NEW, entry_id).rename(spool.path(State.DEFERRED, entry_id))
+    decider.relearn()
+    decider.decide()
+    assert len(letters(config, "bob")) == 1
+    assert spool.entries(State.DEFERRED) == []

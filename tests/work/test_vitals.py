@@ -1,0 +1,50 @@
+"""High CPU is a fault only where nothing comes of it, or where it never ends."""
+
+from collections.abc import Sequence
+
+from mailsrv.config import Health
+from mailsrv.work.vitals import Judge, Sample, Symptom
+
+SETTINGS = Health(interval=5, cpu_limit=90, busy_limit=600)
+
+
+def _judge(samples: Sequence[tuple[float, int]], settings: Health = SETTINGS) -> list[Symptom | None]:
+    judge = Judge(settings)
+    return [
+        judge.observe(Sample(number * settings.interval, cpu, progress))
+        for number, (cpu, progress) in enumerate(samples)
+    ]
+
+
+def test_a_spin_without_progress_is_found_at_the_fifth_high_sample() -> None:
+    assert _judge([(100, 7)] * 5) == [None] * 4 + [Symptom.SPINNING]
+
+
+def test_one_low_sample_among_six_does_not_hide_a_spin() -> None:
+    assert _judge([(100, 7), (100, 7), (3, 7), (100, 7), (100, 7), (100, 7)])[-1] is Symptom.SPINNING
+
+
+def test_two_low_samples_among_six_are_no_spin() -> None:
+    assert _judge([(100, 7), (3, 7), (100, 7), (3, 7), (100, 7), (100, 7)] * 4) == [None] * 24
+
+
+def test_work_that_makes_progress_is_left_alone_until_the_busy_limit() -> None:
+    found = _judge([(100, number) for number in range(130)])
+    assert found[:120] == [None] * 120
+    assert Symptom.BUSY_TOO_LONG in found[120:]
+
+
+def test_progress_that_stops_while_the_cpu_stays_high_is_a_spin() -> None:
+    found = _judge([(100, number) for number in range(20)] + [(100, 20)] * 6)
+    assert found[:24] == [None] * 24
+    assert Symptom.SPINNING in found[24:]
+
+
+def test_an_idle_process_is_well() -> None:
+    assert _judge([(0.3, 7)] * 100) == [None] * 100
+
+
+def test_samples_faster_than_heartbeats_do_not_make_work_look_still() -> None:
+    quick = Health(interval=0.2, cpu_limit=90)
+    found = _judge([(100, number // 5) for number in range(100)], quick)
+    assert found == [None] * 100

@@ -1,0 +1,1 @@
+"""The programs that supervisord runs, one file each, thin; none imports another."""

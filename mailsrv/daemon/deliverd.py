@@ -1,0 +1,159 @@
+"""mailsrv-deliverd, the supervisor's `delivery`: watches the spool and decides every entry.
+
+Reads no network. Owns the spool but the drafts of others; writes mailboxes (tmp to new).
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import Final
+
+from mailsrv.config import Config
+from mailsrv.daemon import service
+from mailsrv.host.bell import Bell
+from mailsrv.host.privileges import Capability
+from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
+from mailsrv.store.spool import Spool
+from mailsrv.work.decide import Decider
+from mailsrv.work.pickup import Pickup, Scan
+from mailsrv.work.routing import Directory
+
+logger = logging.getLogger(__name__)
+
+# Seconds between looks at files that are being written: from the first to the last, doubling. The kernel tells of
+# a close a moment before the file counts as closed, so the first look again comes soon.
+FIRST_PAUSE: Final = 0.002
+LAST_PAUSE: Final = 0.25
+EX_ALREADY_RUNNING: Final = 75
+
+
+class Delivery:
+    """The loop: a ring or the clock, the drop box, the entries, a heartbeat."""
+
+    def __init__(self, config: Config, heart: Heart) -> None:
+        self._settings = config.delivery
+        self._spool = Spool(config.spool)
+        self._directory = Directory(config)
+        self._pickup = Pickup(config, self._spool)
+        self._decider = Decider(config, self._spool, self._directory, self._beat)
+        self._bell = Bell()
+        self._heart = heart
+        self._scan = Scan(0, 0, (), is_cut_short=False)
+        self._taken = 0
+        self._next_scan = 0.0
+        self._unsettled_pause = FIRST_PAUSE
+        self._has_recovered = False
+        self._is_out_of_reach = False  # the spool, when it was last looked at
+        self._next_watch = 0.0  # not before, where watching has just failed
+        self._watch_problem = ""
+        self._is_stopping = False
+
+    def stop(self, *_signal: object) -> None:
+        """Finish what is in hand, then end."""
+        self._is_stopping = True
+        self._decider.stop()
+        self._bell.ring()
+
+    def run(self) -> None:
+        """Until stopped."""
+        while not self._is_stopping:
+            self._watch()
+            closed = self._bell.wait(self._pause())
+            self._turn(closed)
+        self._bell.stop()
+
+    def _turn(self, closed: frozenset[str]) -> None:
+        """One look at everything. What the disk refuses now is tried again in the next turn."""
+        try:
+            if not self._has_recovered:
+                self._recover()
+            if time.monotonic() >= self._next_scan:
+                self._next_scan = time.monotonic() + self._settings.scan_interval
+                self._spool.create_folders()  # somebody may have removed one
+                self._spool.sweep_drafts()
+                self._decider.relearn()
+            self._scan = self._pickup.scan(closed)
+            self._taken += self._scan.taken
+            is_fresh = closed or not self._scan.waiting
+            self._unsettled_pause = FIRST_PAUSE if is_fresh else min(LAST_PAUSE, self._unsettled_pause * 2)
+            self._decider.decide()
+            self._is_out_of_reach = False
+        except OSError as error:
+            logger.warning("the spool cannot be worked on now: %s: %s", error.strerror, error.filename)
+            self._is_out_of_reach = True
+        self._beat("")
+
+    def _recover(self) -> None:
+        """Finish what an earlier process began: the batch before the drafts, which it may need."""
+        self._spool.create_folders()
+        self._decider.recover()
+        self._pickup.recover()
+        self._has_recovered = True
+
+    def _pause(self) -> float:
+        """Seconds to wait for a ring: never past the next scan, retry or heartbeat."""
+        if self._is_out_of_reach:
+            return BEAT_INTERVAL
+        if self._scan.is_cut_short:
+            return 0.0
+        pauses = [BEAT_INTERVAL, self._decider.seconds_until_due()]
+        if self._settings.events:
+            pauses += [self._unsettled_pause] if self._scan.waiting else []
+        else:
+            pauses = [max(0.0, self._next_scan - time.monotonic())]
+        return max(0.0, min(pauses))
+
+    def _watch(self) -> None:
+        """Keep the watch alive: a dead observer or emitter, or a folder made anew, is watched again."""
+        if not self._settings.events or self._bell.is_alive() or time.monotonic() < self._next_watch:
+            return
+        self._next_watch = time.monotonic() + self._settings.scan_interval
+        try:
+            self._bell.watch([self._spool.root, self._spool.root / "new"])
+            self._watch_problem = ""
+            self._bell.ring()  # what happened meanwhile was told to nobody
+        except OSError as error:
+            self._watch_problem = f"no file events: {error.strerror}; scanning every {self._settings.scan_interval} s"
+            logger.warning("%s", self._watch_problem)
+
+    def _beat(self, in_hand: str) -> None:
+        problems = [str(mistake) for mistake in self._directory.mistakes()]
+        facts: dict[str, Fact] = {
+            "taken": self._taken,
+            "waiting": self._scan.waiting,
+            "stuck": list(self._scan.stuck[:10]),
+            "problems": [*problems, self._watch_problem] if self._watch_problem else problems,
+            **self._decider.facts(),
+        }
+        self._heart.beat(self._taken + self._decider.progress, facts, in_hand)
+
+
+def _lock(path: Path) -> int:
+    """Be the only one: two deliveries would decide the same entries."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    logger.error("another delivery is at work on this spool")
+    sys.exit(EX_ALREADY_RUNNING)
+
+
+def main() -> None:
+    """The console script."""
+    config, heart, _ = service.start("delivery", lambda _config: None, keep=(Capability.LEASE,))
+    lock = _lock(config.run / "delivery.lock")
+    delivery = Delivery(config, heart)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when somebody opens a file in the moment of its lease, to end us
+    signal.signal(signal.SIGTERM, delivery.stop)
+    signal.signal(signal.SIGINT, delivery.stop)
+    delivery.run()
+    os.close(lock)
+
+
+if __name__ == "__main__":
+    main()

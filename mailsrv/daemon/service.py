@@ -1,0 +1,79 @@
+"""What every program does first: into its root, its configuration, its log, its privileges, its heartbeat."""
+
+import argparse
+import importlib
+import logging
+import os
+import resource
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, NoReturn, TypeVar
+
+from mailsrv.config import Config, load
+from mailsrv.host import stacks
+from mailsrv.host.privileges import Capability, NoSuchUserError, drop_privileges, end_with_parent
+from mailsrv.model.mistake import Mistake
+from mailsrv.store.heartbeat import Heart
+
+T = TypeVar("T")
+
+MISUSE: Final = 2
+
+# Modules that Python would import only when they are first needed: by then we may not be allowed to read them.
+_NEEDED_LATER: Final = ("encodings.idna", "encodings.ascii", "encodings.latin_1", "email.mime.text", "json.decoder")
+
+
+def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...] = ()) -> tuple[Config, Heart, T]:
+    """Begin as the program of this supervisor name; `prepare` is done before privileges are dropped (to bind ports).
+
+    `keep` is what is not dropped. Where the configuration is not usable, ends the process with a line that says why.
+    """
+    root = _root_argument(name)
+    logging.basicConfig(
+        stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s", force=True
+    )
+    try:
+        os.chdir(root)
+        config = load(Path())
+        os.umask(0o077)
+        _raise_descriptor_limit()
+        for module in _NEEDED_LATER:
+            importlib.import_module(module)
+        prepared = prepare(config)
+        drop_privileges(config.run_as, keep)
+        end_with_parent()
+        stacks.write_on_signal(config.stacks_path(name))
+        heart = Heart(config.beat_path(name))
+    except (Mistake, NoSuchUserError) as error:
+        _give_up(str(error))
+    except OSError as error:
+        _give_up(f"{error.strerror or error}: {error.filename or root}; `mailsrv check` tells more")
+    if config.drill.hooks:
+        signal.signal(signal.SIGUSR2, _spin)
+    logging.info("started, process %d", os.getpid())
+    return config, heart, prepared
+
+
+def _root_argument(name: str) -> Path:
+    parser = argparse.ArgumentParser(prog=f"mailsrv-{name}", description=f"The {name} program of mailsrv.")
+    parser.add_argument("--root", type=Path, default=Path(os.environ.get("MAILSRV_ROOT", ".")), help="the instance")
+    root: Path = parser.parse_args().root
+    return root
+
+
+def _give_up(text: str) -> NoReturn:
+    logging.error("%s", text)
+    sys.exit(MISUSE)
+
+
+def _raise_descriptor_limit() -> None:
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def _spin(_signal: int, _frame: object) -> None:
+    """The drill: take all of a core and do nothing, for ever."""
+    while True:
+        pass

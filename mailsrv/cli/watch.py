@@ -1,0 +1,84 @@
+"""status, check, restart: how the instance is."""
+
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from mailsrv.cli.context import NOT_WELL, as_json, enter, enter_anyway, print_json, print_table
+from mailsrv.host.supervisor import STOP_TIMEOUT, ProcessState, Supervisor
+from mailsrv.model.mistake import Mistake
+from mailsrv.store import incidents
+from mailsrv.work import checks, outlook
+
+
+@click.command()
+@as_json
+@click.pass_context
+def status(ctx: click.Context, is_json: bool) -> None:
+    """Show the programs, the spool and what is wrong. Exit code 1: not well."""
+    config = enter_anyway(ctx)
+    seen = outlook.look(config)
+    kept = len(incidents.read_all(config.incidents)) if config.incidents.is_dir() else 0
+    if is_json:
+        print_json(asdict(seen) | {"is_well": seen.is_well, "incidents": kept})
+    else:
+        _print_outlook(seen, kept)
+    ctx.exit(0 if seen.is_well else NOT_WELL)
+
+
+@click.command()
+@as_json
+@click.pass_context
+def check(ctx: click.Context, is_json: bool) -> None:
+    """Look for mistakes in the configuration and its surroundings. Exit code 1: some were found."""
+    try:
+        config = enter(ctx)
+        findings = checks.check(config)
+    except Mistake as mistake:
+        findings = [checks.Finding("configuration", str(mistake.path), str(mistake))]
+    if is_json:
+        print_json([asdict(each) for each in findings])
+    else:
+        for each in findings:
+            click.echo(f"{'ok      ' if each.is_good else 'PROBLEM '}{each.subject}: {each.problem or each.detail}")
+    ctx.exit(0 if all(each.is_good for each in findings) else NOT_WELL)
+
+
+@click.command()
+@click.argument("service")
+@click.pass_context
+def restart(ctx: click.Context, service: str) -> None:
+    """Restart one program (smtp, delivery, pop3, health); no client gets a refused connection."""
+    config = enter(ctx)
+    supervisor = Supervisor(config.supervisor_socket, STOP_TIMEOUT)
+    names = [each.name for each in supervisor.processes()]
+    if service not in names:
+        raise click.UsageError(f"there is no program {service!r}; expected one of: {', '.join(names)}")
+    running = {each.name for each in supervisor.processes() if each.state is ProcessState.RUNNING}
+    if service in running:
+        click.echo(f"{service} finishes what it has begun")
+        supervisor.stop(service)
+    supervisor.start(service)
+    click.echo(f"{service} runs again")
+
+
+def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
+    rows = []
+    for program in seen.programs:
+        numbers = {name: value for name, value in program.facts.items() if isinstance(value, int | float)}
+        beat = "" if program.beat_age is None else f"{program.beat_age:.1f} s ago"
+        counts = ", ".join(f"{name} {value}" for name, value in numbers.items())
+        rows.append([program.name, program.state, str(program.pid or ""), beat, counts])
+    if rows:
+        print_table(["PROGRAM", "STATE", "PID", "HEARTBEAT", "COUNTS"], rows)
+    spool = ", ".join(f"{state} {number}" for state, number in seen.entries.items())
+    click.echo(f"spool: {spool}; the oldest undecided waits for {seen.oldest_undecided:.1f} s")
+    if kept:
+        click.echo(f"incidents: {kept}, in {Path('var/incidents')}")
+    for problem in seen.problems:
+        click.echo(f"PROBLEM {problem}")
+    click.echo("all is well" if seen.is_well else "not well")
+
+
+COMMANDS = (status, check, restart)

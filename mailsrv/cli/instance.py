@@ -40,7 +40,10 @@ def init(
     standard_ports: bool,
     run_as: str,
 ) -> None:
-    """Make a new, complete instance in DIR: configuration, supervisord.conf, TLS pair, folders, a first account."""
+    """Make a new instance in DIR.
+
+    It is complete: configuration, supervisord.conf, TLS pair, folders, a first account.
+    """
     if (folder / configuration.FILE_NAME).exists():
         raise Misused(f"{folder} is an instance already; `mailsrv --root {folder} up` starts it")
     if port_base and standard_ports:
@@ -69,7 +72,10 @@ def init(
 @click.option("--detach", is_flag=True, help="In the background.")
 @click.pass_context
 def up(ctx: click.Context, detach: bool) -> None:
-    """Start supervisord for this instance, after making what is missing."""
+    """Start everything.
+
+    What is missing is made first; what is there is never changed.
+    """
     config = enter(ctx)
     made = work.write_settings(config)
     more, password = work.complete(config)

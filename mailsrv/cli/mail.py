@@ -33,7 +33,10 @@ MAX_SHOWN_HEADER: Final = 64 * 1024
 @click.option("--to", "recipients", multiple=True, help="A recipient, in place of the message's own; may be repeated.")
 @click.pass_context
 def send(ctx: click.Context, file: Path, sender: str | None, recipients: tuple[str, ...]) -> None:
-    """Put the message FILE (`-` is standard input) into the spool: sendmail's work."""
+    """Put the message FILE into the spool.
+
+    That is sendmail's work; `-` is standard input.
+    """
     with _opened(file) as octets:
         config = enter(ctx)
         me = None if sender else _me(config)
@@ -105,7 +108,7 @@ def export_entry(ctx: click.Context, entry_id: str, target: Path | None) -> None
 @as_json
 @click.pass_context
 def lint(ctx: click.Context, file: Path, is_json: bool) -> None:
-    """Say what the drop box would make of FILE, without taking it in."""
+    """Say what the drop box would make of FILE."""
     with _opened(file) as octets:
         config = enter(ctx)
         try:

@@ -29,4 +29,4 @@ for command in (*instance.COMMANDS, *people.COMMANDS, *mail.COMMANDS, *watch.COM
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="mailsrv")

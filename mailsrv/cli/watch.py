@@ -31,7 +31,10 @@ def status(ctx: click.Context, is_json: bool) -> None:
 @as_json
 @click.pass_context
 def check(ctx: click.Context, is_json: bool) -> None:
-    """Look for mistakes in the configuration and its surroundings. Exit code 1: some were found."""
+    """Look for mistakes in what was configured.
+
+    Exit code 1: some were found.
+    """
     try:
         config = enter(ctx)
         findings = checks.check(config)
@@ -49,7 +52,10 @@ def check(ctx: click.Context, is_json: bool) -> None:
 @click.argument("service")
 @click.pass_context
 def restart(ctx: click.Context, service: str) -> None:
-    """Restart one program (smtp, delivery, pop3, health); no client gets a refused connection."""
+    """Restart one program: smtp, delivery, pop3, health.
+
+    It finishes what it has begun, and no client gets a refused connection meanwhile.
+    """
     config = enter(ctx)
     supervisor = Supervisor(config.supervisor_socket, STOP_TIMEOUT)
     names = [each.name for each in supervisor.processes()]

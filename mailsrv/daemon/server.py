@@ -211,6 +211,7 @@ class Server:
                 await self.loop.create_server(
                     lambda name=name: factory(name),
                     sock=listener,
+                    backlog=listening.BACKLOG,
                     ssl=tls.get(name),
                 )
                 for label, listener in sockets.items()

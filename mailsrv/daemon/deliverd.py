@@ -63,11 +63,18 @@ class Delivery:
         """Until stopped."""
         while not self._is_stopping:
             self._watch()
-            closed = self._bell.wait(self._pause())
-            self._turn(closed)
+            rings = self._bell.wait(self._pause())
+            if rings.has_rung or self._has_something_to_do():
+                self._look(rings.closed)
+            self._beat("")
         self._bell.stop()
 
-    def _turn(self, closed: frozenset[str]) -> None:
+    def _has_something_to_do(self) -> bool:
+        """Whether it is time to look, though nobody has rung."""
+        is_unfinished = self._is_out_of_reach or self._scan.is_cut_short or self._scan.waiting > 0
+        return is_unfinished or time.monotonic() >= self._next_scan or self._decider.seconds_until_due() <= 0
+
+    def _look(self, closed: frozenset[str]) -> None:
         """One look at everything. What the disk refuses now is tried again in the next turn."""
         try:
             if not self._has_recovered:
@@ -86,7 +93,6 @@ class Delivery:
         except OSError as error:
             logger.warning("the spool cannot be worked on now: %s: %s", error.strerror, error.filename)
             self._is_out_of_reach = True
-        self._beat("")
 
     def _recover(self) -> None:
         """Finish what an earlier process began: the batch before the drafts, which it may need."""
@@ -101,11 +107,9 @@ class Delivery:
             return BEAT_INTERVAL
         if self._scan.is_cut_short:
             return 0.0
-        pauses = [BEAT_INTERVAL, self._decider.seconds_until_due()]
-        if self._settings.events:
-            pauses += [self._unsettled_pause] if self._scan.waiting else []
-        else:
-            pauses = [max(0.0, self._next_scan - time.monotonic())]
+        pauses = [BEAT_INTERVAL, self._decider.seconds_until_due(), self._next_scan - time.monotonic()]
+        if self._scan.waiting:
+            pauses.append(self._unsettled_pause)
         return max(0.0, min(pauses))
 
     def _watch(self) -> None:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from watchdog.events import FileClosedEvent, FileCreatedEvent, FileMovedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers import Observer
@@ -20,6 +20,13 @@ logger = logging.getLogger(__name__)
 # A file moved in comes as created, one written in place is whole when it is closed.
 _KINDS: Final[list[type[FileSystemEvent]]] = [FileClosedEvent, FileCreatedEvent, FileMovedEvent]
 MOST_CLOSED: Final = 100_000  # names remembered; beyond, files wait until they are settled
+
+
+class Rings(NamedTuple):
+    """Whether the bell has rung, and the names of files that were closed after writing."""
+
+    has_rung: bool
+    closed: frozenset[str]
 
 
 class Bell(FileSystemEventHandler):
@@ -58,12 +65,12 @@ class Bell(FileSystemEventHandler):
         """Have the next wait end at once."""
         self._rung.set()
 
-    def wait(self, timeout: float) -> frozenset[str]:
-        """Wait for a ring, at most `timeout` seconds; gives the names of files that were closed after writing."""
-        self._rung.wait(timeout)
+    def wait(self, timeout: float) -> Rings:
+        """Wait for a ring, at most `timeout` seconds."""
+        has_rung = self._rung.wait(timeout)
         self._rung.clear()
         closed, self._closed = self._closed, set()
-        return frozenset(closed)
+        return Rings(has_rung, frozenset(closed))
 
     def stop(self) -> None:
         """Watch no more."""

@@ -34,7 +34,7 @@ def test_a_spool_out_of_reach_is_looked_at_once_a_second_also_while_something_is
     spool.folder(State.NEW).rmdir()
     spool.folder(State.NEW).write_bytes(b"not a folder")
     delivery._next_scan = time.monotonic() + 10
-    delivery._turn(frozenset())
+    delivery._look(frozenset())
     assert delivery._pause() >= 1
 
 

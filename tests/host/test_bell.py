@@ -20,7 +20,7 @@ def test_a_file_written_in_place_rings_and_is_told_as_closed(bell: Bell, tmp_pat
     (tmp_path / "message.eml").write_bytes(b"octets")
     closed: frozenset[str] = frozenset()
     for _ in range(50):
-        closed |= bell.wait(0.2)
+        closed |= bell.wait(0.2).closed
         if closed:
             break
     assert closed == {"message.eml"}
@@ -31,7 +31,7 @@ def test_a_file_moved_in_rings(bell: Bell, tmp_path: Path) -> None:
     (tmp_path / "message.eml").write_bytes(b"octets")
     bell.watch([tmp_path / "watched"])
     (tmp_path / "message.eml").rename(tmp_path / "watched" / "message.eml")
-    assert bell._rung.wait(10)
+    assert bell.wait(10).has_rung
 
 
 def test_a_watched_folder_that_is_removed_is_noticed_and_can_be_watched_again(bell: Bell, tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_a_watched_folder_that_is_removed_is_noticed_and_can_be_watched_again(be
     folder.mkdir()
     bell.watch([folder])
     (folder / "message.eml").write_bytes(b"octets")
-    assert bell._rung.wait(10)
+    assert bell.wait(10).has_rung
 
 
 def test_an_observer_that_has_died_is_noticed(bell: Bell, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ VERSION = re.search(
 # Each runtime dependency with its reason. Protocols, spool, delivery and healing are our own code.
 REQUIRES = [
     "supervisor>=4.3",  # runs the programs; 4.3.0 no longer spins on a closed descriptor
-    "watchdog>=6.0",  # file events: delivery starts the moment a file appears
+    "watchdog>=7.1",  # file events: delivery starts the moment a file appears
     "psutil>=6.0",  # CPU, memory, descriptors and threads of a process
     "click>=8.1",  # the command line: parsing, prompts, help
     "uvloop>=0.21",  # the event loop of smtp and pop3

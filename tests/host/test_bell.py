@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from watchdog.observers.inotify import InotifyEmitter
+from watchdog.observers.inotify_c import InotifyConstants
 
 from mailsrv.host.bell import Bell
 
@@ -32,6 +34,17 @@ def test_a_file_moved_in_rings(bell: Bell, tmp_path: Path) -> None:
     bell.watch([tmp_path / "watched"])
     (tmp_path / "message.eml").rename(tmp_path / "watched" / "message.eml")
     assert bell.wait(10).has_rung
+
+
+def test_files_that_are_moved_out_are_not_asked_for_because_watchdog_holds_what_follows_them(
+    bell: Bell, tmp_path: Path
+) -> None:
+    bell.watch([tmp_path])
+    observer = bell._observer
+    assert observer is not None
+    (emitter,) = observer.emitters
+    assert isinstance(emitter, InotifyEmitter)
+    assert not emitter.get_event_mask_from_filter() & InotifyConstants.IN_MOVED_FROM
 
 
 def test_a_watched_folder_that_is_removed_is_noticed_and_can_be_watched_again(bell: Bell, tmp_path: Path) -> None:

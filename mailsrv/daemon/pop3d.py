@@ -227,7 +227,7 @@ def main() -> None:
     server = Server("pop3", heart, config.pop3)
     pop3 = Pop3(config, server)
     with pop3.workers:
-        server.run(config, sockets, lambda _listener: Pop3Connection(pop3), tls, lambda: True)
+        server.run(config, sockets, lambda: Pop3Connection(pop3), tls, lambda: True)
 
 
 if __name__ == "__main__":

@@ -195,11 +195,11 @@ class Server:
         self,
         config: Config,
         sockets: Sockets,
-        factory: Callable[[str], Connection[Any]],
+        factory: Callable[[], Connection[Any]],
         tls: Mapping[str, ssl.SSLContext],
         is_well: Callable[[], bool],
     ) -> None:
-        """Serve on `sockets` until SIGTERM or until `is_well` denies; `factory` is told the listener's name."""
+        """Serve on `sockets` until SIGTERM or until `is_well` denies; `tls` is by the listener's name."""
 
         async def main() -> None:
             self.loop = asyncio.get_running_loop()
@@ -209,13 +209,9 @@ class Server:
             lender = Lender(config.sockets_path(self.name), lambda: sockets)
             servers = [
                 await self.loop.create_server(
-                    lambda name=name: factory(name),
-                    sock=listener,
-                    backlog=listening.BACKLOG,
-                    ssl=tls.get(name),
+                    factory, sock=listener, backlog=listening.BACKLOG, ssl=tls.get(label.partition(" ")[0])
                 )
                 for label, listener in sockets.items()
-                if (name := label.partition(" ")[0])
             ]
             await self._serve(is_well)
             lender.stop()

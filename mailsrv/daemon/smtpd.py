@@ -142,7 +142,7 @@ def main() -> None:
     server = Server("smtp", heart, config.smtp)
     commits = GroupCommit(server.call_from_thread)
     smtp = Smtp(config, server, commits)
-    server.run(config, sockets, lambda _listener: SmtpConnection(smtp), {}, commits.is_alive)
+    server.run(config, sockets, lambda: SmtpConnection(smtp), {}, commits.is_alive)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,12 @@
-"""Two failures and one rule: what we do not know to be permanent is temporary.
+"""Faults on our side: an error of the operating system is always temporary, and never bounces a user's mail.
 
-A failure carries the reply for the peer; its cause goes to our log only. An error of the operating system
-is a fault on our side and so always temporary: it never bounces a user's mail.
+The peer is told a reply; the cause goes to our log only.
 """
 
 import errno
 from typing import Final
 
 from mailsrv.model.reply import INSUFFICIENT_STORAGE, LOCAL_ERROR, Reply
-
-
-class Failure(Exception):
-    """A message, or one recipient of it, that could not be handled."""
-
-    def __init__(self, reply: Reply) -> None:
-        super().__init__(str(reply))
-        self.reply = reply
-
-
-class TemporaryFailure(Failure):
-    """Try again later."""
-
-
-class PermanentFailure(Failure):
-    """Trying again will not help."""
-
 
 _STORAGE: Final = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 

@@ -7,7 +7,9 @@ exactly once, and not the forward-path, which may be an alias of many.
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
+from mailsrv.model.failure import reply_to
 from mailsrv.store.durable import write_file
 
 WAITING = "waiting"
@@ -46,6 +48,14 @@ class Retry:
             raise TypeError("destinations is not a table")
         fates = {key: Fate(str(fate["state"]), str(fate["error"])) for key, fate in destinations.items()}
         return cls(int(str(document["attempts"])), float(str(document["due"])), fates)
+
+
+SERVED: Final = Fate(DONE)
+
+
+def waiting_after(error: OSError) -> Fate:
+    """The fate of a destination that a fault of ours kept from being served."""
+    return Fate(WAITING, f"{reply_to(error)} ({error.strerror or error})")
 
 
 def write_retry(path: Path, retry: Retry) -> None:

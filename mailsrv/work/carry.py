@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mailsrv.config import Delivery
-from mailsrv.model.failure import reply_to
 from mailsrv.model.identity import EntryId
 from mailsrv.store import durable
 from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome
-from mailsrv.store.retry import DONE, WAITING, Fate, Retry, write_retry
+from mailsrv.store.retry import DONE, SERVED, WAITING, Fate, Retry, waiting_after, write_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.plan import Written
 
@@ -76,7 +75,7 @@ class Carrier:
             if step.move.draft.exists():
                 left.append(step)
             else:
-                fates |= {destination: Fate(DONE) for destination in step.destinations}
+                fates |= dict.fromkeys(step.destinations, SERVED)
         return Plan(plan.entry_id, plan.state, plan.attempts, tuple(left), fates)
 
     def _carry_out(self, plans: Sequence[Plan]) -> list[Carried]:
@@ -137,4 +136,4 @@ def _without(plan: Plan, failed: dict[int, OSError]) -> Plan:
 
 
 def _fate_of(outcome: Outcome) -> Fate:
-    return Fate(DONE) if outcome is None else Fate(WAITING, f"{reply_to(outcome)} ({outcome.strerror})")
+    return SERVED if outcome is None else waiting_after(outcome)

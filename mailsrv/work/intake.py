@@ -3,12 +3,13 @@
 The content is carried, not repaired: line ends become CRLF, and what is prepended is said in docs/SPOOL.md.
 """
 
+import io
+import itertools
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import BinaryIO, Final
 
 from mailsrv.config import Config
@@ -22,11 +23,11 @@ from mailsrv.store import entry
 from mailsrv.store.durable import Draft
 from mailsrv.store.entry import FormatError
 from mailsrv.store.spool import Claim
+from mailsrv.work.octets import pieces_of, unparted
 
 logger = logging.getLogger(__name__)
 
 MAX_HEADER: Final = 1024 * 1024  # octets
-PIECE: Final = 1024 * 1024
 _BARE_CR: Final = re.compile(rb"\r(?!\n)")
 _LONE_DOT: Final = re.compile(rb"\n\.(?!\.)")
 _RECIPIENT_FIELDS: Final = frozenset({"to", "cc", "bcc"})
@@ -37,7 +38,6 @@ class Understood:
     """A dropped file as it will be sent: `fields` are those that stay; the body begins at octet `body`."""
 
     envelope: Envelope
-    arrival: Arrival | None  # of an entry that is dropped again
     fields: tuple[Field, ...]
     has_envelope_block: bool
     body: int
@@ -98,7 +98,7 @@ class Intake:
         _check_line_ends(file, start, block.lines if block else 0)
         is_ours = block is not None and block.arrival is not None  # we write no doubled dots
         is_dotstuffed = not is_ours and self._is_dotstuffed(file, start)
-        return Understood(envelope, block.arrival if block else None, fields, block is not None, body, is_dotstuffed)
+        return Understood(envelope, fields, block is not None, body, is_dotstuffed)
 
     def write(self, draft: Draft, file: BinaryIO, understood: Understood, entry_id: EntryId, protocol: str) -> None:
         """Write what was understood of `file` as an entry; raises OSError."""
@@ -111,7 +111,7 @@ class Intake:
             draft.write(trace.message_id(entry_id, self._hostname))
         file.seek(understood.body)
         header = b"".join(field.raw for field in understood.fields)
-        pieces = _with_crlf(_chain(header, file))
+        pieces = _with_crlf(itertools.chain([header], pieces_of(file)))
         for piece in _unstuffed(pieces) if understood.is_dotstuffed else pieces:
             draft.write(piece)
         if understood.is_dotstuffed:
@@ -123,13 +123,13 @@ class Intake:
 
 def _check_line_ends(file: BinaryIO, start: int, lines_before: int) -> None:
     """Raise FormatError at the first bare CR: it is no line end, and SMTP refuses it likewise."""
+    last = file.seek(0, io.SEEK_END) - 1
     file.seek(start)
-    octet, line, held = start, lines_before + 1, b""  # a CR that ends a piece: its LF may be the next octet
-    while piece := file.read(PIECE):
-        block = held + piece
-        held = b"\r" if block.endswith(b"\r") else b""
-        block = block[: len(block) - len(held)]
+    octet, line = start, lines_before + 1
+    for block in unparted(pieces_of(file)):
         if block.count(b"\r") != block.count(b"\r\n") and (bare := _BARE_CR.search(block)):
+            if octet + bare.start() == last:  # the last line is as good as ended
+                return
             line += block.count(b"\n", 0, bare.start())
             raise FormatError("a bare CR is refused, lines end in LF or CRLF", line, octet + bare.start())
         octet, line = octet + len(block), line + block.count(b"\n")
@@ -139,7 +139,7 @@ def _has_doubled_dots_only(file: BinaryIO, start: int) -> bool:
     """Whether there are lines that begin with a dot, and every one of them begins with two."""
     file.seek(start)
     is_doubled, held = False, b"\n"
-    while piece := file.read(PIECE):
+    for piece in pieces_of(file):
         window = held + piece
         keep = 2 if window.endswith(b"\n.") else int(window.endswith(b"\n"))
         held, window = window[len(window) - keep :], window[: len(window) - keep]
@@ -190,22 +190,15 @@ def _octet_of_line(header: bytes, line: int) -> int:
     return sum(len(each) for each in header.split(b"\n")[: line - 1]) + line - 1
 
 
-def _chain(header: bytes, file: BinaryIO) -> Iterator[bytes]:
-    yield header
-    while piece := file.read(PIECE):
-        yield piece
-
-
-def _with_crlf(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pieces with CRLF for LF, the last line ended; no piece ends between a CR and its LF."""
-    held, last = b"", b""
-    for piece in pieces:
-        octets = held + piece
-        held = b"\r" if octets.endswith(b"\r") else b""
-        octets = with_crlf(octets[: len(octets) - len(held)])
-        last = octets[-1:] or last
-        yield octets
-    if last not in (b"\n", b""):
+def _with_crlf(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Pieces with CRLF for LF, the last line ended."""
+    last = b""
+    for block in unparted(pieces):
+        last = block[-1:] or last
+        yield with_crlf(block)
+    if last == b"\r":
+        yield b"\n"
+    elif last not in (b"\n", b""):
         yield b"\r\n"
 
 
@@ -220,9 +213,3 @@ def _unstuffed(pieces: Iterator[bytes]) -> Iterator[bytes]:
         yield octets[virtual:]
         virtual -= min(virtual, len(octets))
     yield held[virtual:]
-
-
-def describe(path: Path, config: Config) -> Understood:
-    """What the drop box would make of the file at `path`; raises FormatError, OSError."""
-    with path.open("rb") as file:
-        return Intake(config).understand(file)

@@ -14,7 +14,6 @@ from mailsrv.config import Config
 from mailsrv.model import reply, trace
 from mailsrv.model.address import Mailbox
 from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
-from mailsrv.model.failure import reply_to
 from mailsrv.model.identity import EntryId, arrival_of, derived_id
 from mailsrv.model.parameters import value_of
 from mailsrv.model.reply import Reply
@@ -25,14 +24,12 @@ from mailsrv.store.batch import Plan, Step
 from mailsrv.store.durable import Draft, Move, copy_name
 from mailsrv.store.entry import Block
 from mailsrv.store.maildir import Maildir
-from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry
+from mailsrv.store.retry import SERVED, WAITING, Fate, Retry, read_retry, waiting_after
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.octets import pieces_of, unparted
 from mailsrv.work.routing import Directory
 
-PIECE: Final = 1024 * 1024
 MAX_REPORTED_HEADER: Final = 64 * 1024
-
-_DONE: Final = Fate(DONE)
 
 
 @dataclass(slots=True)
@@ -77,7 +74,7 @@ class _Work:
 
     def wait(self, destinations: Iterable[str], error: OSError) -> None:
         for destination in destinations:
-            self.fates[destination] = Fate(WAITING, f"{reply_to(error)} ({error.strerror or error})")
+            self.fates[destination] = waiting_after(error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +140,7 @@ class Planner:
     # --- mailboxes here ----------------------------------------------------------------------------
 
     def _plan_local(self, work: _Work, accounts: list[Account]) -> None:
-        first: tuple[Written, Maildir, int, int] | None = None
+        first: tuple[Written, int, int] | None = None
         prefix = trace.return_path(work.sender.reverse_path)
         if len(accounts) == 1:
             prefix += trace.delivered_to(accounts[0].mailbox)
@@ -151,7 +148,7 @@ class Planner:
             try:
                 box = self._open_maildir(account)
                 if work.is_suspect and maildir.unique_name(work.entry_id) in box.uniques():
-                    work.fates[account.mailbox.key] = _DONE
+                    work.fates[account.mailbox.key] = SERVED
                 elif first is not None and self._link(work, first, box, account):
                     continue
                 else:
@@ -164,7 +161,7 @@ class Planner:
         box.create()
         return box
 
-    def _write(self, work: _Work, box: Maildir, account: Account, prefix: bytes) -> tuple[Written, Maildir, int, int]:
+    def _write(self, work: _Work, box: Maildir, account: Account, prefix: bytes) -> tuple[Written, int, int]:
         draft = box.draft(work.entry_id)
         try:
             lines = _write_with_lf(draft, prefix, _pieces(work))
@@ -175,11 +172,11 @@ class Planner:
         move = box.move_of(work.entry_id, draft.size, lines)
         written = Written(draft, [Step(move, (account.mailbox.key,))])
         work.written.append(written)
-        return written, box, draft.size, lines
+        return written, draft.size, lines
 
-    def _link(self, work: _Work, first: tuple[Written, Maildir, int, int], box: Maildir, account: Account) -> bool:
+    def _link(self, work: _Work, first: tuple[Written, int, int], box: Maildir, account: Account) -> bool:
         """Content is written once a message: the other mailboxes of a filesystem get a hard link."""
-        written, _, octets, lines = first
+        written, octets, lines = first
         move = box.move_of(work.entry_id, octets, lines)
         if not copy_name(written.draft.path, move.draft):
             return False
@@ -196,7 +193,7 @@ class Planner:
 
     def _plan_refused(self, work: _Work, refused: list[_Refusal]) -> None:
         reported = [refusal for refusal in refused if not refusal.is_unwanted()]
-        work.fates |= {refusal.destination: _DONE for refusal in refused if refusal.is_unwanted()}
+        work.fates |= {refusal.destination: SERVED for refusal in refused if refusal.is_unwanted()}
         if not reported:
             return
         keys = tuple(refusal.destination for refusal in reported)
@@ -253,20 +250,16 @@ class Planner:
 
 def _pieces(work: _Work) -> Iterable[bytes]:
     work.file.seek(work.block.length)
-    while piece := work.file.read(PIECE):
-        yield piece
+    return pieces_of(work.file)
 
 
 def _write_with_lf(draft: Draft, prefix: bytes, pieces: Iterable[bytes]) -> int:
     """Write with LF for CRLF; gives the number of lines."""
-    lines, held = 0, b""
-    for piece in itertools.chain([prefix], pieces):
-        octets = held + piece
-        held = b"\r" if octets.endswith(b"\r") else b""
-        octets = octets[: len(octets) - len(held)].replace(b"\r\n", b"\n")
+    lines = 0
+    for block in unparted(itertools.chain([prefix], pieces)):
+        octets = block.replace(b"\r\n", b"\n")
         lines += octets.count(b"\n")
         draft.write(octets)
-    draft.write(held)
     return lines
 
 

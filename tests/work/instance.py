@@ -89,6 +89,14 @@ def maildir_of(config: Config, name: str) -> Path:
     return mailbox_path(config.mail, parse_mailbox(f"{name}@{DOMAIN}"))
 
 
+def break_mailbox(config: Config, name: str) -> Path:
+    """Put a plain file where the mailbox should be: a fault of ours that only a person can remove."""
+    box = maildir_of(config, name)
+    box.parent.mkdir(parents=True, exist_ok=True)
+    box.write_text("in the way")
+    return box
+
+
 def fetch_and_delete(config: Config, name: str) -> list[bytes]:
     """What a POP3 client does: fetch everything, then delete it (here without waiting for the disk)."""
     box = maildir_of(config, name)

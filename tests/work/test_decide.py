@@ -28,6 +28,7 @@ from tests.work.instance import (
     CONTENT,
     PEOPLE,
     accept,
+    break_mailbox,
     config_of,
     deliver,
     fetch_and_delete,
@@ -50,13 +51,6 @@ def config(tmp_path: Path) -> Config:
 def decider_of(config: Config, beat: Callable[[str], None] = lambda _in_hand: None) -> Decider:
     Spool(config.spool).create_folders()
     return Decider(config, Spool(config.spool), Directory(config), beat)
-
-
-def break_mailbox(config: Config, name: str) -> Path:
-    box = maildir_of(config, name)
-    box.parent.mkdir(parents=True, exist_ok=True)
-    box.write_text("in the way")
-    return box
 
 
 def retry_of(config: Config, entry_id: EntryId) -> Retry:

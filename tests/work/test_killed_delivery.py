@@ -21,6 +21,7 @@ from tests.work.instance import (
     CONTENT,
     PEOPLE,
     accept,
+    break_mailbox,
     config_of,
     deliver,
     drop,
@@ -192,13 +193,6 @@ def test_a_file_that_cannot_be_understood_is_set_aside_once_whatever_kills(tmp_p
 
 
 # --- deferral --------------------------------------------------------------------------------------
-
-
-def break_mailbox(config: Config, name: str) -> None:
-    """A plain file where the mailbox should be: a fault of ours that only a person can remove."""
-    box = maildir_of(config, name)
-    box.parent.mkdir(parents=True, exist_ok=True)
-    box.write_text("in the way")
 
 
 def prepare_deferral(place: Path) -> None:

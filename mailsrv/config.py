@@ -1,172 +1,53 @@
 """The configuration: `mailsrv.toml`, read once, validated whole, frozen.
 
-Every setting is a field below with its default; the comments become those of a new `mailsrv.toml`. Paths are made
-from `root`. The programs work from inside their root and so know it as `.`: an instance works wherever the folder
-lies, below folders that its user may not enter and with paths longer than a socket's name may be.
+The settings stand in `settings.py`, those of no table below. Paths are made from `root`. The programs work from
+inside their root and so know it as `.`: an instance works wherever the folder lies, below folders that its user may
+not enter and with paths longer than a socket's name may be.
 """
 
-import ipaddress
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Final
 
-from mailsrv.model.address import GrammarError, parse_mailbox
 from mailsrv.model.mistake import Mistake
+from mailsrv.settings import (
+    Delivery,
+    Drill,
+    Health,
+    Listen,
+    Logins,
+    Pop3,
+    Smtp,
+    described,
+    is_domain,
+    is_host_name,
+    is_list_of,
+    is_text,
+)
 
 FILE_NAME: Final = "mailsrv.toml"
 
-# Offsets from the base port, in the order of `mailsrv init --port-base`. 1 and 2 are kept for submission.
-PORT_OFFSETS: Final[Mapping[str, int]] = {"smtp": 0, "pop3": 3, "pop3s": 4}
-STANDARD_PORTS: Final[Mapping[str, int]] = {"smtp": 25, "pop3": 110, "pop3s": 995}
-
-
-def _doc(text: str, check: Callable[[Any], bool], expected: str) -> dict[str, Any]:
-    return {"doc": text, "check": check, "expected": expected}
-
-
-def _is_number(low: float, high: float) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, bool) and isinstance(value, int | float) and low <= value <= high
-
-
-def _is_integer(low: int, high: int) -> Callable[[Any], bool]:
-    return lambda value: not isinstance(value, bool) and isinstance(value, int) and low <= value <= high
-
-
-def _is_bool(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_text(value: object) -> bool:
-    return isinstance(value, str)
-
-
-def _is_domain(value: object) -> bool:
-    try:
-        return isinstance(value, str) and str(parse_mailbox(f"a@{value}")) == f"a@{value}"
-    except GrammarError:
-        return False
-
-
-def _is_ip_address(value: object) -> bool:
-    try:
-        return isinstance(value, str) and bool(ipaddress.ip_address(value))
-    except ValueError:
-        return False
-
-
-def _is_list_of(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda value: isinstance(value, list | tuple) and bool(value) and all(check(each) for each in value)
-
-
-_PORT: Final = (_is_integer(0, 65535), "a port from 1 to 65535, or 0 to switch it off")
-_SECONDS: Final = (_is_number(0.01, 10_000_000), "a number of seconds")
-# Below stopwaitsecs in supervisord.conf, after which a program is killed.
-_DRAIN: Final = (_is_number(0, 15), "a number of seconds up to 15")
-_SWITCH: Final = (_is_bool, "true or false")
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where the programs listen."""
-
-    address: str = field(
-        default="127.0.0.1",
-        metadata=_doc("127.0.0.1 is this machine only, 0.0.0.0 everybody", _is_ip_address, "an IP address in quotes"),
-    )
-    smtp: int = field(default=2525, metadata=_doc("SMTP", *_PORT))
-    pop3: int = field(default=2110, metadata=_doc("POP3; a password is taken from this machine only", *_PORT))
-    pop3s: int = field(default=2995, metadata=_doc("POP3 with TLS", *_PORT))
-
-
-@dataclass(frozen=True, slots=True)
-class Smtp:
-    """What `smtp` takes."""
-
-    max_message_octets: int = field(
-        default=52_428_800,
-        metadata=_doc("the largest message (SIZE)", _is_integer(65_536, 2**40), "a number of octets from 65536"),
-    )
-    max_recipients: int = field(
-        default=1000, metadata=_doc("recipients of one message", _is_integer(100, 10_000), "a number from 100 to 10000")
-    )
-    max_connections: int = field(
-        default=1000, metadata=_doc("at once, from everybody", _is_integer(1, 100_000), "a number from 1 to 100000")
-    )
-    idle_timeout: float = field(default=300, metadata=_doc("seconds of silence before we hang up", *_SECONDS))
-    drain_seconds: float = field(default=5, metadata=_doc("for transactions under way when we are stopped", *_DRAIN))
-
-
-@dataclass(frozen=True, slots=True)
-class Pop3:
-    """How `pop3` serves."""
-
-    max_connections: int = field(
-        default=1000, metadata=_doc("at once, from everybody", _is_integer(1, 100_000), "a number from 1 to 100000")
-    )
-    idle_timeout: float = field(
-        default=600,
-        metadata=_doc(
-            "seconds of silence before we hang up, 600 at least (RFC 1939)",
-            _is_number(600, 86_400),
-            "a number of seconds from 600",
-        ),
-    )
-    drain_seconds: float = field(default=5, metadata=_doc("for commands under way when we are stopped", *_DRAIN))
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """How `delivery` watches the spool."""
-
-    events: bool = field(
-        default=True, metadata=_doc("deliver at the moment a file appears; false: at each scan only", *_SWITCH)
-    )
-    scan_interval: float = field(default=10, metadata=_doc("seconds between scans of the spool", *_SECONDS))
-    settle_seconds: float = field(
-        default=2, metadata=_doc("a dropped file is whole when it was not changed for so long", *_SECONDS)
-    )
-    dotstuff: str = field(
-        default="no",
-        metadata=_doc(
-            'dropped files have their leading dots doubled: "yes", "no", or "auto" (where every one of them is)',
-            lambda value: value in {"auto", "yes", "no"},
-            '"auto", "yes" or "no"',
-        ),
-    )
-    retry_after: tuple[float, ...] = field(
-        default=(60, 300, 900, 1800, 3600),
-        metadata=_doc(
-            "seconds before each new attempt, the last one for all that follow",
-            _is_list_of(_is_number(1, 864_000)),
-            "a list of numbers of seconds",
-        ),
-    )
-    give_up_after: float = field(
-        default=432_000, metadata=_doc("seconds until a waiting message is returned", *_SECONDS)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Health:
-    """When `health` restarts a program."""
-
-    interval: float = field(default=5, metadata=_doc("seconds between samples", *_SECONDS))
-    cpu_limit: float = field(
-        default=90, metadata=_doc("percent of one core", _is_number(1, 10_000), "a number of percent from 1")
-    )
-    busy_limit: float = field(
-        default=600, metadata=_doc("seconds above cpu_limit that a program at work is left alone", *_SECONDS)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Drill:
-    """For trying out the healing; leave it off."""
-
-    hooks: bool = field(default=False, metadata=_doc("SIGUSR2 makes a program spin", *_SWITCH))
+# Offsets from the base port of `mailsrv init --port-base`.
+PORT_OFFSETS: Final[Mapping[str, int]] = {"smtp": 0, "submission": 1, "submissions": 2, "pop3": 3, "pop3s": 4}
+STANDARD_PORTS: Final[Mapping[str, int]] = {
+    "smtp": 25,
+    "submission": 587,
+    "submissions": 465,
+    "pop3": 110,
+    "pop3s": 995,
+}
+TABLES: Final[Mapping[str, type]] = {
+    "listen": Listen,
+    "smtp": Smtp,
+    "pop3": Pop3,
+    "logins": Logins,
+    "delivery": Delivery,
+    "health": Health,
+    "drill": Drill,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,28 +57,31 @@ class Config:
     root: Path
     domains: tuple[str, ...] = field(
         default=("localhost",),
-        metadata=_doc(
+        metadata=described(
             "the domains whose mailboxes are here; the first completes short names",
-            _is_list_of(_is_domain),
+            is_list_of(is_domain),
             'a list of domains, such as ["example.org"]',
         ),
     )
     hostname: str = field(
         default="localhost",
-        metadata=_doc("what this server calls itself", _is_domain, "a host name, such as mail.example.org"),
+        metadata=described(
+            "what this server calls itself", is_host_name, "a host name in ASCII, such as mail.example.org"
+        ),
     )
     run_as: str = field(
         default="mailsrv",
-        metadata=_doc(
-            "the user to become when started by root; else without effect", _is_text, "a user's name in quotes"
+        metadata=described(
+            "the user to become when started by root; else without effect", is_text, "a user's name in quotes"
         ),
     )
-    listen: Listen = Listen()
-    smtp: Smtp = Smtp()
-    pop3: Pop3 = Pop3()
-    delivery: Delivery = Delivery()
-    health: Health = Health()
-    drill: Drill = Drill()
+    listen: Listen = field(default_factory=Listen)
+    smtp: Smtp = field(default_factory=Smtp)
+    pop3: Pop3 = field(default_factory=Pop3)
+    logins: Logins = field(default_factory=Logins)
+    delivery: Delivery = field(default_factory=Delivery)
+    health: Health = field(default_factory=Health)
+    drill: Drill = field(default_factory=Drill)
 
     @property
     def path(self) -> Path:
@@ -231,6 +115,16 @@ class Config:
     @property
     def tls(self) -> Path:
         return self.var / "tls"
+
+    @property
+    def failed_logins(self) -> Path:
+        """What `smtp` and `pop3` know of failed logins, together."""
+        return self.run / "logins"
+
+    @property
+    def secret(self) -> Path:
+        """Octets that nobody else knows: what a login name that does not exist looks like is made from them."""
+        return self.var / "secret"
 
     @property
     def certificate(self) -> Path:
@@ -309,14 +203,12 @@ class _Reader:
         self._lines = text.splitlines()
 
     def read(self, root: Path, document: dict[str, Any]) -> Config:
-        tables = {"": Config, "listen": Listen, "smtp": Smtp, "pop3": Pop3}
-        tables |= {"delivery": Delivery, "health": Health, "drill": Drill}
         values: dict[str, Any] = {}
         for name, value in document.items():
-            if name in tables:
+            if name in TABLES:
                 if not isinstance(value, dict):
                     raise self._mistake("", name, f"expected [{name}], a table")
-                values[name] = tables[name](**{key: self._value(name, tables[name], key, value[key]) for key in value})
+                values[name] = TABLES[name](**{key: self._value(name, TABLES[name], key, value[key]) for key in value})
             else:
                 values[name] = self._value("", Config, name, value)
         return Config(root=root, **values)
@@ -356,7 +248,7 @@ def render(config: Config) -> str:
     lines = ["# mailsrv: every setting with its default or your value; `mailsrv check` reads it.", ""]
     lines += _render_settings(config)
     for table in fields(config):
-        if table.name in {"listen", "smtp", "pop3", "delivery", "health", "drill"}:
+        if table.name in TABLES:
             lines += ["", f"[{table.name}]", *_render_settings(getattr(config, table.name))]
     return "\n".join(lines) + "\n"
 

@@ -1,10 +1,13 @@
 """The envelope of a message (RFC 5321 §2.3.1) and how it arrived."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final
 
 from mailsrv.model.address import Mailbox, ReversePath
 from mailsrv.model.parameters import NONE, Parameters
+
+SMTPUTF8: Final = "SMTPUTF8"  # RFC 6531 §3.4, the keyword of MAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,6 +16,11 @@ class Sender:
 
     reverse_path: ReversePath
     parameters: Parameters = NONE
+
+    @property
+    def says_smtputf8(self) -> bool:
+        """Whether the message may need SMTPUTF8 on its way on, and its sender can take it."""
+        return any(keyword == SMTPUTF8 for keyword, _ in self.parameters)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,16 +38,34 @@ class Envelope:
     sender: Sender
     recipients: tuple[Recipient, ...]
 
+    @property
+    def is_ascii(self) -> bool:
+        """Whether all addresses can be used without SMTPUTF8."""
+        reverse_path = self.sender.reverse_path
+        return (reverse_path is None or reverse_path.is_ascii) and all(
+            recipient.forward_path.is_ascii for recipient in self.recipients
+        )
+
+    def saying_smtputf8(self) -> "Envelope":
+        """The same envelope, its sender saying SMTPUTF8."""
+        if self.sender.says_smtputf8:
+            return self
+        parameters = (*self.sender.parameters, (SMTPUTF8, None))
+        return replace(self, sender=replace(self.sender, parameters=parameters))
+
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """When and how a message came to us.
 
     `moment` is aware and in UTC; `protocol` is a name of RFC 3848 or one of ours (`drop`, `report`, `send`);
-    `helo` is what the client called itself, `peer` its address, both empty where there was no client.
+    `helo` is what the client called itself, `peer` its address, both empty where there was no client; `encryption`
+    is version and cipher of TLS, `identity` the account that had logged in, each empty where there was none.
     """
 
     moment: datetime
     protocol: str
     helo: str = ""
     peer: str = ""
+    encryption: str = ""
+    identity: str = ""

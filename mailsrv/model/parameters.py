@@ -16,7 +16,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~]+))?")
 def parse_parameters(text: str) -> Parameters:
     """`text` as parameters apart by spaces; raises GrammarError, also where a keyword stands twice."""
     parameters: dict[str, str | None] = {}
-    for word in text.split():
+    for word in filter(None, text.split(" ")):  # a space, and no other character that a string splits at
         match = _PARAMETER.fullmatch(word)
         if match is None:
             raise GrammarError(f"expected KEYWORD or KEYWORD=value, not {word!r}")

@@ -1,21 +1,35 @@
-"""Trace lines: Received (RFC 5321 §4.4), Return-Path, Delivered-To (RFC 9228), and the date format of RFC 5322 §3.3."""
+"""Trace lines: Received (RFC 5321 §4.4), Return-Path, Delivered-To (RFC 9228), and the date format of RFC 5322 §3.3.
+
+Addresses beyond ASCII stand in them in UTF-8 (RFC 6532 §3.2).
+"""
 
 from datetime import datetime
 from email.utils import format_datetime
 
 from mailsrv.model.address import Mailbox, ReversePath, render_path
 from mailsrv.model.envelope import Arrival, Envelope
+from mailsrv.model.peer import parse_peer
 
 
 def received(arrival: Arrival, hostname: str, entry_id: str, envelope: Envelope) -> bytes:
     """The Received field for a message that has just arrived, folded, with its CRLF."""
     lines = []
     if arrival.helo:
-        lines.append(f"from {arrival.helo} ([{'IPv6:' if ':' in arrival.peer else ''}{arrival.peer}])")
+        lines.append(f"from {arrival.helo} ({_tcp_info(arrival.peer)})")
     lines.append(f"by {hostname} (mailsrv) with {arrival.protocol} id {entry_id}")
+    if arrival.encryption:
+        lines.append(f"({arrival.encryption})")
     if len(envelope.recipients) == 1:  # §7.2: more than one would disclose blind copies
         lines.append(f"for {render_path(envelope.recipients[0].forward_path)}")
     return ("Received: " + "\r\n\t".join(lines) + f";\r\n\t{format_datetime(arrival.moment)}\r\n").encode()
+
+
+def _tcp_info(peer: str) -> str:
+    """An address literal, or what stands for the other end of a unix socket."""
+    address = parse_peer(peer)
+    if address is None:
+        return peer
+    return f"[{'IPv6:' if address.version == 6 else ''}{address}]"
 
 
 def return_path(reverse_path: ReversePath) -> bytes:

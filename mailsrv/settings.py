@@ -1,0 +1,265 @@
+"""The settings: each a field of a table of `mailsrv.toml`, with its default, its comment, and what it may be.
+
+The comments become those of a new `mailsrv.toml`; the checks say what was expected. `config.py` reads and writes them.
+"""
+
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mailsrv.model.address import GrammarError, parse_mailbox
+from mailsrv.model.mechanisms import MECHANISMS
+
+
+def described(text: str, check: Callable[[Any], bool], expected: str) -> dict[str, Any]:
+    """The metadata of a setting: its comment, which values are good, and what to say of others."""
+    return {"doc": text, "check": check, "expected": expected}
+
+
+def is_number(low: float, high: float) -> Callable[[Any], bool]:
+    """A check for numbers."""
+    return lambda value: not isinstance(value, bool) and isinstance(value, int | float) and low <= value <= high
+
+
+def is_integer(low: int, high: int) -> Callable[[Any], bool]:
+    """A check for whole numbers."""
+    return lambda value: not isinstance(value, bool) and isinstance(value, int) and low <= value <= high
+
+
+def is_bool(value: object) -> bool:
+    """Whether it is true or false."""
+    return isinstance(value, bool)
+
+
+def is_text(value: object) -> bool:
+    """Whether it is text."""
+    return isinstance(value, str)
+
+
+def is_path(value: object) -> bool:
+    """Whether it can be a path, or nothing."""
+    return isinstance(value, str) and "\0" not in value
+
+
+def is_domain(value: object) -> bool:
+    """Whether it is a domain by the grammar of addresses."""
+    try:
+        return isinstance(value, str) and str(parse_mailbox(f"a@{value}")) == f"a@{value}"
+    except GrammarError:
+        return False
+
+
+def is_host_name(value: object) -> bool:
+    """Whether it is a domain in ASCII, as it is said to every client."""
+    return is_domain(value) and str(value).isascii()
+
+
+def is_ip_address(value: object) -> bool:
+    """Whether it is an IP address."""
+    try:
+        return isinstance(value, str) and bool(ipaddress.ip_address(value))
+    except ValueError:
+        return False
+
+
+def is_network(value: object) -> bool:
+    """Whether it is a network, or a single address, as 192.0.2.0/24."""
+    try:
+        return isinstance(value, str) and bool(ipaddress.ip_network(value))
+    except ValueError:
+        return False
+
+
+def is_list_of(check: Callable[[Any], bool], *, least: int = 1) -> Callable[[Any], bool]:
+    """A check for lists of so many values at least."""
+    return lambda value: isinstance(value, list | tuple) and len(value) >= least and all(check(each) for each in value)
+
+
+_PORT: Final = (is_integer(0, 65535), "a port from 1 to 65535, or 0 to switch it off")
+_SECONDS: Final = (is_number(0.01, 10_000_000), "a number of seconds")
+# Below stopwaitsecs in supervisord.conf, after which a program is killed.
+_DRAIN: Final = (is_number(0, 15), "a number of seconds up to 15")
+_SWITCH: Final = (is_bool, "true or false")
+_CONNECTIONS: Final = (is_integer(1, 100_000), "a number from 1 to 100000")
+_NETWORKS: Final = (is_list_of(is_network, least=0), 'a list of networks, such as ["192.0.2.0/24"]')
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the programs listen."""
+
+    address: str = field(
+        default="127.0.0.1",
+        metadata=described(
+            "127.0.0.1 is this machine only, 0.0.0.0 everybody", is_ip_address, "an IP address in quotes"
+        ),
+    )
+    smtp: int = field(default=2525, metadata=described("SMTP, for mail from elsewhere to here", *_PORT))
+    submission: int = field(default=2587, metadata=described("submission by users who log in; STARTTLS", *_PORT))
+    submissions: int = field(default=2465, metadata=described("submission with TLS from the first octet", *_PORT))
+    lmtp: str = field(
+        default="",
+        metadata=described(
+            "a unix socket for LMTP, from a server in front; who may enter its folder may use it",
+            is_path,
+            "a path",
+        ),
+    )
+    pop3: int = field(default=2110, metadata=described("POP3; a password is taken from this machine only", *_PORT))
+    pop3s: int = field(default=2995, metadata=described("POP3 with TLS", *_PORT))
+    proxies: tuple[str, ...] = field(
+        default=(),
+        metadata=described("networks of proxies, whose connections begin with a PROXY header", *_NETWORKS),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Smtp:
+    """What `smtp` takes."""
+
+    max_message_octets: int = field(
+        default=52_428_800,
+        metadata=described("the largest message (SIZE)", is_integer(65_536, 2**40), "a number of octets from 65536"),
+    )
+    max_recipients: int = field(
+        default=1000,
+        metadata=described("recipients of one message", is_integer(100, 10_000), "a number from 100 to 10000"),
+    )
+    max_messages: int = field(
+        default=10_000,
+        metadata=described("messages of one session", is_integer(1, 999_999), "a number from 1 to 999999"),
+    )
+    max_line_octets: int = field(
+        default=100_000,
+        metadata=described(
+            "the longest line of a message; longer than the 1000 of RFC 5321, as real mail has them",
+            is_integer(1000, 2**30),
+            "a number of octets from 1000",
+        ),
+    )
+    own_sender_only: bool = field(
+        default=True, metadata=described("who submits sends from addresses of the own account only", *_SWITCH)
+    )
+    max_connections: int = field(default=1000, metadata=described("at once, from everybody", *_CONNECTIONS))
+    max_connections_per_address: int = field(
+        default=100, metadata=described("at once, from one address (of IPv6, from one /64)", *_CONNECTIONS)
+    )
+    idle_timeout: float = field(default=300, metadata=described("seconds of silence before we hang up", *_SECONDS))
+    min_content_rate: float = field(
+        default=100,
+        metadata=described(
+            "octets a second that a message must come in with, once idle_timeout has passed",
+            is_number(0, 1_000_000),
+            "a number of octets",
+        ),
+    )
+    drain_seconds: float = field(
+        default=5, metadata=described("for transactions under way when we are stopped", *_DRAIN)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pop3:
+    """How `pop3` serves."""
+
+    max_connections: int = field(default=1000, metadata=described("at once, from everybody", *_CONNECTIONS))
+    max_connections_per_address: int = field(
+        default=100, metadata=described("at once, from one address (of IPv6, from one /64)", *_CONNECTIONS)
+    )
+    idle_timeout: float = field(
+        default=600,
+        metadata=described(
+            "seconds of silence before we hang up, 600 at least (RFC 1939)",
+            is_number(600, 86_400),
+            "a number of seconds from 600",
+        ),
+    )
+    drain_seconds: float = field(default=5, metadata=described("for commands under way when we are stopped", *_DRAIN))
+
+
+@dataclass(frozen=True, slots=True)
+class Logins:
+    """How users log in, and what failed logins lead to, in `smtp` and `pop3` together."""
+
+    mechanisms: tuple[str, ...] = field(
+        default=MECHANISMS,
+        metadata=described(
+            "of AUTH, those that are offered",
+            is_list_of(lambda value: value in MECHANISMS),
+            f"a list of some of {', '.join(MECHANISMS)}",
+        ),
+    )
+    delay: float = field(
+        default=1,
+        metadata=described(
+            "seconds that the answer to a failed login waits; twice as long after each further one, up to 8 times",
+            is_number(0, 60),
+            "a number of seconds up to 60",
+        ),
+    )
+    ban_after: int = field(
+        default=10,
+        metadata=described(
+            "failed logins from one address (of IPv6, from one /64) that ban it; 0 bans nobody",
+            is_integer(0, 100_000),
+            "a number from 0",
+        ),
+    )
+    within: float = field(default=600, metadata=described("seconds within which they are counted together", *_SECONDS))
+    ban_seconds: float = field(default=900, metadata=described("how long a ban lasts", *_SECONDS))
+    never_banned: tuple[str, ...] = field(
+        default=("127.0.0.0/8", "::1/128"), metadata=described("networks that are never banned", *_NETWORKS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """How `delivery` watches the spool."""
+
+    events: bool = field(
+        default=True, metadata=described("deliver at the moment a file appears; false: at each scan only", *_SWITCH)
+    )
+    scan_interval: float = field(default=10, metadata=described("seconds between scans of the spool", *_SECONDS))
+    settle_seconds: float = field(
+        default=2, metadata=described("a dropped file is whole when it was not changed for so long", *_SECONDS)
+    )
+    dotstuff: str = field(
+        default="no",
+        metadata=described(
+            'dropped files have their leading dots doubled: "yes", "no", or "auto" (where every one of them is)',
+            lambda value: value in {"auto", "yes", "no"},
+            '"auto", "yes" or "no"',
+        ),
+    )
+    retry_after: tuple[float, ...] = field(
+        default=(60, 300, 900, 1800, 3600),
+        metadata=described(
+            "seconds before each new attempt, the last one for all that follow",
+            is_list_of(is_number(1, 864_000)),
+            "a list of numbers of seconds",
+        ),
+    )
+    give_up_after: float = field(
+        default=432_000, metadata=described("seconds until a waiting message is returned", *_SECONDS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """When `health` restarts a program."""
+
+    interval: float = field(default=5, metadata=described("seconds between samples", *_SECONDS))
+    cpu_limit: float = field(
+        default=90, metadata=described("percent of one core", is_number(1, 10_000), "a number of percent from 1")
+    )
+    busy_limit: float = field(
+        default=600, metadata=described("seconds above cpu_limit that a program at work is left alone", *_SECONDS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Drill:
+    """For trying out the healing; leave it off."""
+
+    hooks: bool = field(default=False, metadata=described("SIGUSR2 makes a program spin", *_SWITCH))

@@ -1,8 +1,8 @@
 """The transparency of SMTP DATA (RFC 5321 §4.5.2) and of POP3 multi-line responses (RFC 1939 §3).
 
 Both end at a lone dot and double a dot that begins a line. Reading knows one end only, CRLF.CRLF: anything
-that merely looks like it (LF.LF, CR.CR and their mixtures) stays content, and is told to the caller as a
-violation, so that nothing can be smuggled behind it.
+that merely looks like it (LF.LF, CR.CR and their mixtures) stays content, for which a message is refused: nothing can
+be smuggled behind it.
 """
 
 from typing import Final
@@ -21,7 +21,6 @@ class ContentReader:
         self._held = _LINE_START  # content begins at the start of a line
         self._virtual = len(_LINE_START)  # octets of `_held` that no peer has sent
         self.ended = False
-        self.has_bare_line_end = False
 
     def feed(self, octets: bytes) -> tuple[bytes, bytes]:
         """Content found so far and, once `ended`, the octets after its end."""
@@ -38,9 +37,6 @@ class ContentReader:
         if not octets:
             return octets
         # A split never parts CR from LF: a CR at the end of the window is always held back.
-        pairs = octets.count(b"\r\n")
-        if octets.count(b"\n") != pairs or octets.count(b"\r") != pairs:
-            self.has_bare_line_end = True
         content = octets.replace(b"\r\n.", b"\r\n")
         content, self._virtual = content[self._virtual :], 0
         return content

@@ -24,7 +24,7 @@ _TOKEN: Final = re.compile(
               | \[[^\[\]\\]*\]
               | [^\s()<>\[\]:;@,."]+ )
     | (?P<special> [<>:;@,.])""",
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.ASCII,  # other spaces than those of ASCII are part of a display name
 )
 _SPECIALS: Final = frozenset("<>:;@,.")
 _COMMENT_MARK: Final = re.compile(r"\\.|[()]", re.DOTALL)

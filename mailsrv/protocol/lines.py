@@ -35,10 +35,11 @@ class LineReader:
         """Append `octets`."""
         self._buffer += octets
 
-    def take_all(self) -> bytes:
-        """Everything not yet used, for a reader of content."""
-        octets = bytes(self._buffer)
-        self.clear()
+    def take(self, most: int) -> bytes:
+        """The next octets, at most so many, for a reader of content."""
+        octets = bytes(self._buffer[:most])
+        del self._buffer[:most]
+        self._searched = 0
         return octets
 
     def clear(self) -> None:

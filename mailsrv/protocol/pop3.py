@@ -163,7 +163,7 @@ class Session(Dialogue[Event]):
         """Answer any event with no."""
         question = self._answered()
         self._error(refusal.value)
-        if isinstance(question, UpdateRequested):
+        if isinstance(question, UpdateRequested) or refusal is Refusal.BANNED:
             self.state = State.CLOSED
         elif refusal is Refusal.BAD_LOGIN:
             self._count_error()

@@ -51,6 +51,7 @@ class Refusal(Enum):
     MESSAGE_GONE = "[SYS/TEMP] this message cannot be read now"
     NOT_REMOVED = "[SYS/TEMP] some deleted messages were not removed"
     SHUTTING_DOWN = "[SYS/TEMP] the service is stopping, try again soon"
+    BANNED = "[SYS/TEMP] too many failed logins from your address, try again later"
     TOO_MANY_CONNECTIONS = "[SYS/TEMP] too many connections, try again later"
     TOO_MANY_ERRORS = "too many errors"
     INSECURE = "a password is taken over TLS only"

@@ -1,87 +1,65 @@
-"""An SMTP server session (RFC 5321) without I/O: octets in, events and replies out.
+"""An SMTP, submission or LMTP server session (RFC 5321, 6409, 2033) without I/O: octets in, events and replies out.
 
 `receive()` octets, take events with `next_event()` until it gives None, send `replies()`. An event that asks
-(`...Offered`, `MessageEnded`) must be answered by `accept()` or `refuse()`; until then the session looks at
-no further octet, which makes PIPELINING (RFC 2920) safe by construction. What the world is asked stands in
-the events; what the grammar decides, the session answers by itself. The state machine is the table AFTER.
+(`...Offered`, `Authentication...`, `MessageEnded`) must be answered by `accept()`, `refuse()`, `challenge()` or
+`admit()`; until then the session looks at no further octet, which makes PIPELINING (RFC 2920) safe by construction.
+What the world is asked stands in the events; what the grammar decides, the session answers by itself.
 """
-
-from enum import Enum, auto
-from typing import Final
 
 from mailsrv.model import reply
 from mailsrv.model.envelope import Envelope, Recipient, Sender
 from mailsrv.model.reply import Reply
+from mailsrv.protocol import sasl
+from mailsrv.protocol import smtp_commands as commands
+from mailsrv.protocol import smtp_services as services
 from mailsrv.protocol.dialogue import Dialogue
 from mailsrv.protocol.dots import ContentReader
 from mailsrv.protocol.lines import Line
-from mailsrv.protocol.smtp_commands import (
-    HELLO_NAME,
-    MAX_LINE,
-    Refused,
-    Verb,
-    expect_no_argument,
-    help_on,
-    parse_command,
-    parse_mail,
-    parse_rcpt,
-    syntax,
-)
+from mailsrv.protocol.smtp_commands import MAX_ENVELOPE, MAX_LINE, Refused, Verb, syntax
+from mailsrv.protocol.smtp_content import ChunkReader, Incoming
 from mailsrv.protocol.smtp_events import (
+    IN_CLEAR,
     QUESTIONS,
+    AuthenticationBegun,
+    AuthenticationContinued,
     ContentAbandoned,
     ContentOffered,
-    ContentReceived,
+    EncryptionOffered,
     Event,
     Hello,
     Limits,
     MessageEnded,
     RecipientOffered,
+    Security,
     SenderOffered,
+    Service,
 )
-
-MAX_ERRORS: Final = 10  # commands refused for their form before we hang up
-# What a client may run into without a mistake of its own: what it pipelined behind a MAIL that was refused, say.
-UNCOUNTED: Final = frozenset({reply.BAD_SEQUENCE, reply.MESSAGE_TOO_BIG})
-
-
-class State(Enum):
-    """Where the dialogue stands."""
-
-    CONNECTED = auto()
-    GREETED = auto()
-    HAS_SENDER = auto()
-    HAS_RECIPIENT = auto()
-    IN_CONTENT = auto()
-    CLOSED = auto()
-
-
-_ANYWHERE: Final = frozenset({Verb.NOOP, Verb.HELP, Verb.VRFY, Verb.RSET, Verb.QUIT, Verb.EHLO, Verb.HELO})
-
-# RFC 5321 §4.1.4. A pair that is absent, and not of a verb allowed anywhere, is a bad sequence (503).
-AFTER: Final[dict[tuple[State, Verb], State]] = {
-    (State.GREETED, Verb.MAIL): State.HAS_SENDER,
-    (State.HAS_SENDER, Verb.RCPT): State.HAS_RECIPIENT,
-    (State.HAS_RECIPIENT, Verb.RCPT): State.HAS_RECIPIENT,
-    (State.HAS_RECIPIENT, Verb.DATA): State.IN_CONTENT,
-}
+from mailsrv.protocol.smtp_patience import Patience
+from mailsrv.protocol.smtp_services import AFTER, ANYWHERE, VERBS, State
 
 
 class Session(Dialogue[Event]):
     """One connection's dialogue; see the module's docstring for its use."""
 
-    def __init__(self, hostname: str, limits: Limits) -> None:
+    def __init__(self, hostname: str, limits: Limits, service: Service = Service.MAIL) -> None:
         super().__init__(MAX_LINE)
         self._hostname = hostname
         self._limits = limits
+        self._service = service
+        self._security = IN_CLEAR
+        self._events: list[Event] = []  # told one by one
         self._is_starved = False  # nothing more can be said of the octets received so far
-        self._errors = 0
-        self._content: ContentReader | None = None
-        self._content_octets = 0
-        self._is_abandoned = False  # what comes of this content is only counted
+        self._patience = Patience()
+        self._messages = 0
+        self._reader: ContentReader | ChunkReader | None = None  # while what comes is content
+        self._incoming: Incoming | None = None  # None while what comes is to be dropped
+        self._after_chunk: Reply | None = None  # the answer to a chunk, if it is not the message's
+        self._lost = 0  # recipients of a transaction that has failed with a chunk, until its last one
         self._sender: Sender | None = None
         self._recipients: list[Recipient] = []
+        self._envelope_octets = 0
         self.hello = Hello("", extended=False)
+        self.identity = ""  # who has logged in
         self.state = State.CONNECTED
 
     # --- the daemon's side -------------------------------------------------------------------------
@@ -89,27 +67,44 @@ class Session(Dialogue[Event]):
     @property
     def is_in_transaction(self) -> bool:
         """Whether content is on its way or waits for its answer."""
-        return self.state is State.IN_CONTENT
+        return self.state in (State.IN_CONTENT, State.HAS_CHUNKS)
 
     @property
     def is_closed(self) -> bool:
         """Whether nothing more will be said after `replies`."""
         return self.state is State.CLOSED
 
-    def greet(self, refusal: Reply | None = None) -> None:
+    @property
+    def protocol(self) -> str:
+        """What a Received line calls the transaction."""
+        international = self._sender is not None and self._sender.says_smtputf8
+        encrypted, authenticated = self._security.is_encrypted, bool(self.identity)
+        return services.protocol_name(
+            self._service, self.hello, encrypted=encrypted, authenticated=authenticated, international=international
+        )
+
+    def greet(self, security: Security = IN_CLEAR, refusal: Reply | None = None) -> None:
         """Begin with the greeting, or turn the client away with a 421."""
+        self._security = security
         if refusal is not None:
             self._close(refusal)
         else:
-            self._say(reply.GREETING.saying(f"{self._hostname} {reply.GREETING.text}"))
+            kind = "LMTP mailsrv" if self._service is Service.LMTP else reply.GREETING.text
+            self._say(reply.GREETING.saying(f"{self._hostname} {kind}"))
+
+    def secured(self, security: Security) -> None:
+        """The TLS handshake after STARTTLS is done, and nothing received since: the client begins anew."""
+        self._lines.clear()  # what came in the clear after STARTTLS was answered
+        self._security = security
+        self.state = State.CONNECTED
 
     def shut_down(self) -> None:
         """The service stops."""
         self._close(reply.SHUTTING_DOWN)
 
     def time_out(self) -> None:
-        """The client has been silent for too long."""
-        self._close(reply.IDLE_TOO_LONG)
+        """The client has been silent for too long, or sends too slowly."""
+        self._close(reply.TOO_SLOW if self.is_in_transaction else reply.IDLE_TOO_LONG)
 
     def break_off(self) -> None:
         """A fault of ours: the client may come back."""
@@ -119,8 +114,13 @@ class Session(Dialogue[Event]):
         """The next event; None while octets or an answer are needed."""
         event: Event | None = None
         self._is_starved = False
-        while event is None and self._can_go_on():
-            event = self._next_command() if self._content is None else self._next_of_content(self._content)
+        while event is None and not self.is_waiting and (self._events or self._can_go_on()):
+            if self._events:
+                event = self._events.pop(0)
+            elif self._reader is not None:
+                self._read_content(self._reader)
+            else:
+                event = self._next_command()
         if isinstance(event, QUESTIONS):
             self._question = event
         return event
@@ -128,8 +128,11 @@ class Session(Dialogue[Event]):
     def accept(self, text: str | None = None) -> None:
         """Answer the event that asks with yes; `text` becomes the reply's, for MessageEnded."""
         match self._answered():
+            case EncryptionOffered():
+                self._begin_securing()
             case SenderOffered(sender):
                 self._sender = sender
+                self._messages += 1
                 self._move(Verb.MAIL)
                 self._say(reply.SENDER_OK)
             case RecipientOffered(recipient):
@@ -137,23 +140,47 @@ class Session(Dialogue[Event]):
                 self._move(Verb.RCPT)
                 self._say(reply.RECIPIENT_OK)
             case ContentOffered():
-                self._move(Verb.DATA)
-                self._content = ContentReader()
-                self._content_octets, self._is_abandoned = 0, False
-                self._say(reply.SEND_CONTENT)
+                self._begin_content()
             case MessageEnded():
-                self._errors = 0  # a session is kept open for many messages: only what comes without mail counts
-                self._forget_transaction()
-                self._say(reply.QUEUED.saying(text or reply.QUEUED.text))
+                self._patience.renew()
+                self._end_message(reply.QUEUED.saying(text or reply.QUEUED.text))
 
     def refuse(self, answer: Reply) -> None:
         """Answer the event that asks with no."""
-        if isinstance(self._answered(), MessageEnded | ContentOffered):
-            self._forget_transaction()
-        self._say(answer)
+        match self._answered():
+            case _ if answer.is_last_word:
+                self._close(answer)
+            case AuthenticationBegun() | AuthenticationContinued():
+                self._end_authentication()
+                self._say_or_close(answer, is_enough=self._patience.ends_with_error(answer))
+            case RecipientOffered():
+                self._say_or_close(answer, is_enough=self._patience.ends_with_unwanted(answer))
+            case ContentOffered() if self._reader is not None:  # the octets of the chunk come all the same
+                self._forget_transaction(lost=len(self._recipients))
+                self._after_chunk = answer
+            case MessageEnded():
+                self._end_message(answer)
+            case ContentOffered():
+                self._forget_transaction()
+                self._say(answer)
+            case _:
+                self._say(answer)
+
+    def challenge(self, octets: bytes) -> None:
+        """Answer AUTH, or the response to a challenge, with a challenge."""
+        self._answered()
+        self.state = State.AUTHENTICATING
+        self._say(reply.CHALLENGE.saying(sasl.encode(octets).decode()))
+
+    def admit(self, identity: str) -> None:
+        """Answer AUTH, or the response to a challenge: the client is who it says."""
+        self._answered()
+        self._end_authentication()
+        self.identity = identity
+        self._say(reply.AUTHENTICATED)
 
     def _can_go_on(self) -> bool:
-        return not (self.is_waiting or self._is_starved or self.is_closed or self.is_overfull)
+        return not (self._is_starved or self.state is State.SECURING or self.is_closed or self.is_overfull)
 
     # --- commands ----------------------------------------------------------------------------------
 
@@ -163,34 +190,49 @@ class Session(Dialogue[Event]):
             self._is_starved = True
             return None
         try:
-            return self._command(line)
+            return self._response(line) if self.state is State.AUTHENTICATING else self._command(line)
         except Refused as refused:
-            self._count_error(refused.answer)
+            self._say_or_close(refused.answer, is_enough=self._patience.ends_with_error(refused.answer))
             return None
 
-    def _count_error(self, answer: Reply) -> None:
-        self._errors += answer not in UNCOUNTED
-        if self._errors >= MAX_ERRORS:
+    def _say_or_close(self, answer: Reply, *, is_enough: bool) -> None:
+        if is_enough:
             self._close(reply.TOO_MANY_ERRORS)
         else:
             self._say(answer)
 
     def _command(self, line: Line) -> Event | None:
-        verb, argument = parse_command(line)
-        if verb not in _ANYWHERE and (self.state, verb) not in AFTER:
+        verb, argument = commands.parse_command(line)
+        if verb not in VERBS[self._service]:
+            raise Refused(reply.NOT_IMPLEMENTED if verb in (Verb.AUTH, Verb.STARTTLS) else reply.UNKNOWN_COMMAND)
+        if verb not in ANYWHERE and (self.state, verb) not in AFTER:
             raise Refused(reply.BAD_SEQUENCE)
+        event: Event | None = None
         match verb:
             case Verb.MAIL:
-                return SenderOffered(parse_mail(argument, self._limits.max_message_octets))
+                event = self._offer_sender(argument)
             case Verb.RCPT:
-                return self._offer_recipient(parse_rcpt(argument))
+                event = self._offer_recipient(argument)
             case Verb.DATA:
-                expect_no_argument(verb, argument)
-                return ContentOffered(self._envelope())
-            case Verb.EHLO | Verb.HELO:
+                commands.expect_no_argument(verb, argument)
+                event = ContentOffered(self._envelope())
+            case Verb.BDAT:
+                event = self._offer_chunk(argument)
+            case Verb.STARTTLS:
+                event = self._offer_encryption(argument)
+            case Verb.AUTH:
+                event = self._offer_authentication(argument)
+            case _:
+                self._answer(verb, argument)
+        return event
+
+    def _answer(self, verb: Verb, argument: str) -> None:
+        """The commands that ask the world nothing."""
+        match verb:
+            case Verb.EHLO | Verb.HELO | Verb.LHLO:
                 self._greeted(verb, argument)
             case Verb.RSET:
-                expect_no_argument(verb, argument)
+                commands.expect_no_argument(verb, argument)
                 self._forget_transaction()
                 self._say(reply.OK)
             case Verb.NOOP:
@@ -199,77 +241,151 @@ class Session(Dialogue[Event]):
                 # §3.5.3: an address is not disclosed, and not denied.
                 self._say(reply.CANNOT_VERIFY if argument else syntax(verb))
             case Verb.HELP:
-                self._say(help_on(argument))
+                self._say(commands.help_on(argument, VERBS[self._service]))
             case Verb.QUIT:
-                expect_no_argument(verb, argument)
+                commands.expect_no_argument(verb, argument)
                 self._close(reply.CLOSING)
-        return None
 
     def _greeted(self, verb: Verb, argument: str) -> None:
-        if not HELLO_NAME.fullmatch(argument):
+        if not commands.HELLO_NAME.fullmatch(argument):
             raise Refused(syntax(verb))
-        self.hello = Hello(argument, extended=verb is Verb.EHLO)
+        self.hello = Hello(argument, extended=verb is not Verb.HELO)
         self._forget_transaction()
         self.state = State.GREETED
-        text = f"{self._hostname} {reply.HELLO.text}"
-        if verb is Verb.EHLO:
-            text = "\n".join([text, *self._extensions()])
-        self._say(reply.HELLO.saying(text))
+        lines = services.extensions(self._service, self._limits, self._security) if self.hello.extended else ()
+        self._say(reply.HELLO.saying("\n".join([f"{self._hostname} {reply.HELLO.text}", *lines])))
 
-    def _extensions(self) -> tuple[str, ...]:
-        return ("PIPELINING", f"SIZE {self._limits.max_message_octets}", "8BITMIME", "ENHANCEDSTATUSCODES", "HELP")
+    def _offer_encryption(self, argument: str) -> Event:
+        commands.expect_no_argument(Verb.STARTTLS, argument)
+        services.expect_encryption_to_be_possible(self._security)
+        return EncryptionOffered()
 
-    def _offer_recipient(self, recipient: Recipient) -> Event | None:
-        if len(self._recipients) >= self._limits.max_recipients:
+    def _begin_securing(self) -> None:
+        self._say(reply.TLS_READY)
+        self._lines.clear()  # RFC 3207 §4.2: what came with STARTTLS was said by whoever stood between
+        self._forget_transaction()
+        self.hello, self.identity = Hello("", extended=False), ""
+        self._move(Verb.STARTTLS)
+
+    def _offer_authentication(self, argument: str) -> Event:
+        if self.identity:
+            raise Refused(reply.BAD_SEQUENCE)  # RFC 4954 §4
+        return AuthenticationBegun(*services.parse_offered_auth(argument, self._security))
+
+    def _response(self, line: Line) -> Event:
+        try:
+            return AuthenticationContinued(commands.parse_response(line))
+        except Refused:
+            self._end_authentication()
+            raise
+
+    def _end_authentication(self) -> None:
+        """What came before the answer is dropped: nothing may be pipelined behind AUTH."""
+        self._lines.clear()
+        self.state = State.GREETED
+
+    # --- the transaction ---------------------------------------------------------------------------
+
+    def _offer_sender(self, argument: str) -> Event:
+        services.expect_authentication(self._service, self._security, self.identity)
+        if self._messages >= self._limits.max_messages:
+            raise Refused(reply.TOO_MANY_MESSAGES)  # RFC 9422 §4.1
+        sender = commands.parse_mail(argument, self._limits.max_message_octets)
+        return SenderOffered(services.allowed_sender(sender, self._service, self._security))
+
+    def _offer_recipient(self, argument: str) -> Event | None:
+        sender = self._given_sender()
+        recipient = commands.parse_rcpt(argument, sender.parameters)
+        self._envelope_octets += len(argument)
+        if len(self._recipients) >= self._limits.max_recipients or self._envelope_octets > MAX_ENVELOPE:
             self._say(reply.TOO_MANY_RECIPIENTS)  # §4.5.3.1.10: not an error of form
             return None
-        return RecipientOffered(recipient, self._sender.reverse_path if self._sender else None)
+        return RecipientOffered(recipient, sender.reverse_path)
 
-    # --- content -----------------------------------------------------------------------------------
+    def _offer_chunk(self, argument: str) -> Event | None:
+        chunk = commands.parse_bdat(argument)
+        if chunk is None:  # what follows could be anything: nothing that comes may be run as a command
+            self._close(syntax(Verb.BDAT))
+            return None
+        self._reader = ChunkReader(chunk[0], is_last=chunk[1])
+        if (self.state, Verb.BDAT) not in AFTER:
+            self._after_chunk = reply.BAD_SEQUENCE  # RFC 3030 §2: its octets are dropped
+        elif self.state is State.HAS_RECIPIENT:
+            return ContentOffered(self._envelope())
+        return None
 
-    def _next_of_content(self, content: ContentReader) -> Event | None:
-        if content.ended:
-            return self._end_of_content(content)
-        octets, rest = content.feed(self._lines.take_all())
+    def _begin_content(self) -> None:
+        self._incoming = Incoming(self._limits, tells_header=self._service is Service.SUBMISSION)
+        if self._reader is None:
+            self._reader = ContentReader()
+            self._move(Verb.DATA)
+            self._say(reply.SEND_CONTENT)
+        else:
+            self._move(Verb.BDAT)
+
+    def _read_content(self, reader: ContentReader | ChunkReader) -> None:
+        most = reader.left if isinstance(reader, ChunkReader) else self.buffered
+        octets, rest = reader.feed(self._lines.take(most))
         self._lines.feed(rest)
-        self._content_octets += len(octets)
-        if self._is_abandoned:
-            octets = b""
-        elif self._fault_of(content) is not None:
-            self._is_abandoned = True
-            return ContentAbandoned()
-        self._is_starved = not content.ended
-        return ContentReceived(octets) if octets else None
+        if self._after_chunk is None and self._incoming is not None:
+            self._events.extend(self._incoming.take(octets))
+        if reader.ended:
+            self._reader = None
+            self._end_of_content(self._incoming, is_complete=isinstance(reader, ContentReader) or reader.is_last)
+        else:
+            self._is_starved = True
 
-    def _fault_of(self, content: ContentReader) -> Reply | None:
-        if content.has_bare_line_end:
-            return reply.BARE_LINE_END_IN_CONTENT
-        if self._content_octets > self._limits.max_message_octets:
-            return reply.MESSAGE_TOO_BIG
-        return None
+    def _end_of_content(self, incoming: Incoming | None, *, is_complete: bool) -> None:
+        if self._after_chunk is not None or incoming is None:
+            answer, self._after_chunk = self._after_chunk or reply.BAD_SEQUENCE, None
+            self._say(answer, self._answers_to_chunk(is_last=is_complete))
+            return
+        if is_complete:
+            self._events.extend(incoming.finish())
+        fault = incoming.fault(is_complete=is_complete)
+        if fault is None and is_complete:
+            self._events.append(MessageEnded())
+        elif fault is None:
+            self._say(reply.CHUNK_TAKEN)
+        elif is_complete:
+            self._end_message(fault)
+        else:
+            self._forget_transaction(lost=len(self._recipients))
+            self._say(fault)
 
-    def _end_of_content(self, content: ContentReader) -> Event | None:
-        self._content = None
-        fault = self._fault_of(content)  # judged on all of it: the pieces it came in make no difference
-        if fault is None:
-            return MessageEnded()
-        self._forget_transaction()
-        self._say(fault)
-        return None
-
-    # --- state -------------------------------------------------------------------------------------
+    def _answers_to_chunk(self, *, is_last: bool) -> int:
+        """RFC 2033 §4.3: LMTP answers the last chunk of a transaction, also one that has failed, for each recipient."""
+        if self._service is not Service.LMTP or not is_last:
+            return 1
+        answers, self._lost = (len(self._recipients) if self._sender else self._lost or 1), 0
+        return answers
 
     def _move(self, verb: Verb) -> None:
         self.state = AFTER[self.state, verb]
 
-    def _envelope(self) -> Envelope:
+    def _given_sender(self) -> Sender:
         if self._sender is None:
             raise RuntimeError("the state table let a transaction through that has no sender")
-        return Envelope(self._sender, tuple(self._recipients))
+        return self._sender
 
-    def _forget_transaction(self) -> None:
+    def _envelope(self) -> Envelope:
+        return Envelope(self._given_sender(), tuple(self._recipients))
+
+    def _end_message(self, outcome: Reply) -> None:
+        """RFC 2033 §4.2: LMTP answers once for each recipient that was accepted."""
+        answers = len(self._recipients) if self._service is Service.LMTP else 1
+        self._incoming = None
+        self._forget_transaction()
+        self._say(outcome, answers)
+
+    def _forget_transaction(self, lost: int = 0) -> None:
         self._sender = None
         self._recipients = []
+        self._envelope_octets = 0
+        self._lost = lost
+        if self._incoming is not None and not self._incoming.is_abandoned:
+            self._events.append(ContentAbandoned())
+        self._incoming = None
         if self.state is not State.CONNECTED:
             self.state = State.GREETED
 
@@ -278,6 +394,7 @@ class Session(Dialogue[Event]):
             self._say(farewell)
             self.state = State.CLOSED
             self._question = None
+            self._events.clear()
 
-    def _say(self, answer: Reply) -> None:
-        self._replies += bytes(answer)
+    def _say(self, answer: Reply, times: int = 1) -> None:
+        self._replies += bytes(answer) * times

@@ -1,4 +1,4 @@
-"""The commands of SMTP (RFC 5321 §4.1): their verbs, and their arguments by the grammar."""
+"""The commands of SMTP and LMTP: their verbs, and their arguments by the grammar."""
 
 import re
 from enum import Enum
@@ -7,14 +7,15 @@ from typing import Final
 from mailsrv.model import reply
 from mailsrv.model.address import GrammarError, parse_forward_path, parse_reverse_path
 from mailsrv.model.envelope import Recipient, Sender
-from mailsrv.model.parameters import Parameters, parse_parameters, value_of
+from mailsrv.model.parameters import Parameters, parse_parameters
 from mailsrv.model.reply import Reply
+from mailsrv.model.xtext import to_utf8_addr_xtext
+from mailsrv.protocol import sasl, smtp_parameters
 from mailsrv.protocol.lines import Fault, Line
 
 MAX_COMMAND: Final = 512  # octets with CRLF, RFC 5321 §4.5.3.1.4
-SIZE_PARAMETER_ROOM: Final = 26  # RFC 1870 §3 adds this to MAIL
-BODY_PARAMETER_ROOM: Final = 17  # RFC 6152 §2 adds this to MAIL
-MAX_LINE: Final = MAX_COMMAND + SIZE_PARAMETER_ROOM + BODY_PARAMETER_ROOM
+MAX_ENVELOPE: Final = 1_000_000  # octets of all RCPT of a transaction: less than a spool file's envelope may take
+MAX_AUTH: Final = 12_288  # octets without CRLF, RFC 4954 §4
 
 
 class Verb(Enum):
@@ -22,9 +23,13 @@ class Verb(Enum):
 
     EHLO = "EHLO domain"
     HELO = "HELO domain"
-    MAIL = "MAIL FROM:<reverse-path> [SIZE=octets] [BODY=7BIT|8BITMIME]"
-    RCPT = "RCPT TO:<forward-path>"
+    LHLO = "LHLO domain"
+    STARTTLS = "STARTTLS"
+    AUTH = "AUTH mechanism [initial-response]"
+    MAIL = "MAIL FROM:<reverse-path> [parameters]"
+    RCPT = "RCPT TO:<forward-path> [parameters]"
     DATA = "DATA"
+    BDAT = "BDAT octets [LAST]"
     RSET = "RSET"
     NOOP = "NOOP [text]"
     VRFY = "VRFY text"
@@ -32,13 +37,26 @@ class Verb(Enum):
     QUIT = "QUIT"
 
 
+# Octets of a command line with CRLF. Each extension adds what its parameters take.
+ROOM: Final = {
+    Verb.AUTH: MAX_AUTH + 2,
+    Verb.MAIL: MAX_COMMAND + smtp_parameters.room_of(smtp_parameters.MAIL),
+    Verb.RCPT: MAX_COMMAND + smtp_parameters.room_of(smtp_parameters.RCPT),
+    Verb.BDAT: MAX_AUTH + 2,  # as long as any: to refuse it for its length would leave the octets that follow
+}
+MAX_LINE: Final = max(ROOM.values())
+
 # §4.1.1.1 asks for a domain or a literal. Clients send what their host is called; refused is only what cannot
 # stand in a trace line.
 HELLO_NAME: Final = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
-
 # Commands of RFC 5321, RFC 1985 and RFC 821 that this server does not have.
 KNOWN_ELSEWHERE: Final = frozenset({"EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
+
+_CHUNK: Final = re.compile(r"(\d{1,20})( +LAST)?", re.IGNORECASE | re.ASCII)  # RFC 3030 §2
+
+_UTF8_ORCPT: Final = re.compile(r"ORCPT=utf-8;[^ \t]+", re.IGNORECASE)
+_BEYOND_ASCII: Final = re.compile(r"[^\x00-\x7f]")
 
 
 class Refused(Exception):
@@ -55,28 +73,20 @@ def parse_command(line: Line) -> tuple[Verb, str]:
         raise Refused(reply.LINE_TOO_LONG)
     if line.fault is Fault.BARE_LINE_END:
         raise Refused(reply.BARE_LINE_END)
+    first, _, rest = line.octets.partition(b" ")
+    word = _keyword(first.decode("utf-8", "replace"))
+    verb = Verb.__members__.get(word)
+    if len(line.octets) + 2 > (ROOM.get(verb, MAX_COMMAND) if verb else MAX_COMMAND):
+        raise Refused(reply.LINE_TOO_LONG)
+    if verb is None:
+        is_known = word in KNOWN_ELSEWHERE  # RFC 5321 §4.2.4
+        raise Refused(reply.NOT_IMPLEMENTED if is_known else reply.UNKNOWN_COMMAND)
     try:
-        text = line.octets.decode("ascii")
+        # RFC 6531 §3.3; what has to be ASCII is checked where it is used. BDAT judges all by itself: octets follow it.
+        argument = rest.decode("utf-8", "replace" if verb is Verb.BDAT else "strict")
     except UnicodeDecodeError as error:
-        raise Refused(reply.SYNTAX.saying("commands are in ASCII")) from error
-    word, _, argument = text.partition(" ")
-    try:
-        return Verb[word.upper()], argument.strip(" ")
-    except KeyError as error:
-        is_known = word.upper() in KNOWN_ELSEWHERE  # RFC 5321 §4.2.4
-        raise Refused(reply.NOT_IMPLEMENTED if is_known else reply.UNKNOWN_COMMAND) from error
-
-
-def parse_rcpt(argument: str) -> Recipient:
-    """The argument of RCPT; raises Refused."""
-    text = _after_keyword(Verb.RCPT, argument, "TO:")
-    try:
-        forward_path, rest = parse_forward_path(text)
-    except GrammarError as error:
-        raise Refused(syntax(Verb.RCPT, error)) from error
-    if rest.strip(" "):
-        raise Refused(reply.UNKNOWN_PARAMETER)
-    return Recipient(forward_path)
+        raise Refused(reply.SYNTAX.saying("commands are in ASCII, addresses may be in UTF-8")) from error
+    return verb, argument.strip(" ")
 
 
 def parse_mail(argument: str, max_message_octets: int) -> Sender:
@@ -87,28 +97,80 @@ def parse_mail(argument: str, max_message_octets: int) -> Sender:
         parameters = parse_parameters(rest)
     except GrammarError as error:
         raise Refused(syntax(Verb.MAIL, error)) from error
-    if rest and not rest.startswith(" "):
-        raise Refused(syntax(Verb.MAIL))
-    _check_mail_parameters(parameters, max_message_octets)
+    _check_parameters(Verb.MAIL, rest, smtp_parameters.fault_of(parameters, smtp_parameters.MAIL))
+    given = dict(parameters)
+    if int(given.get("SIZE") or 0) > max_message_octets:  # RFC 1870 §6.1
+        raise Refused(reply.MESSAGE_TOO_BIG)
+    if reverse_path is not None and not reverse_path.is_ascii and "SMTPUTF8" not in given:  # RFC 6531 §3.5
+        raise Refused(reply.NOT_ASCII)
     return Sender(reverse_path, parameters)
 
 
-def _check_mail_parameters(parameters: Parameters, max_message_octets: int) -> None:
-    if {keyword for keyword, _ in parameters} - {"SIZE", "BODY"}:
-        raise Refused(reply.UNKNOWN_PARAMETER)
-    given = dict(parameters)
-    if "BODY" in given and (given["BODY"] or "").upper() not in {"7BIT", "8BITMIME"}:
-        raise Refused(reply.UNKNOWN_BODY)
-    if "SIZE" in given:
-        size = value_of(parameters, "SIZE") or ""
-        if not size.isdigit() or len(size) > 20:  # RFC 1870 §4: up to 20 digits
-            raise Refused(syntax(Verb.MAIL))
-        if int(size) > max_message_octets:
-            raise Refused(reply.MESSAGE_TOO_BIG)
+def parse_rcpt(argument: str, mail: Parameters) -> Recipient:
+    """The argument of RCPT after a MAIL with these parameters; raises Refused."""
+    text = _after_keyword(Verb.RCPT, argument, "TO:")
+    takes_utf8 = "SMTPUTF8" in dict(mail)
+    try:
+        forward_path, rest = parse_forward_path(text)
+        parameters = parse_parameters(_with_ascii_orcpt(rest) if takes_utf8 else rest)
+    except GrammarError as error:
+        raise Refused(syntax(Verb.RCPT, error)) from error
+    _check_parameters(Verb.RCPT, rest, smtp_parameters.fault_of(parameters, smtp_parameters.RCPT))
+    if not forward_path.is_ascii and not takes_utf8:  # RFC 6531 §3.5
+        raise Refused(reply.NOT_ASCII)
+    return Recipient(forward_path, parameters)
+
+
+def _with_ascii_orcpt(text: str) -> str:
+    """RFC 6533 §3: an original recipient may come as utf-8-addr-unitext, and is kept in the form that is ASCII."""
+    return _UTF8_ORCPT.sub(lambda orcpt: _BEYOND_ASCII.sub(lambda c: to_utf8_addr_xtext(c[0]), orcpt[0]), text)
+
+
+def parse_auth(argument: str) -> tuple[str, bytes | None]:
+    """The mechanism and the initial response of AUTH; raises Refused."""
+    mechanism, _, initial = argument.partition(" ")
+    if not mechanism:
+        raise Refused(syntax(Verb.AUTH))
+    if not initial:
+        return _keyword(mechanism), None
+    return _keyword(mechanism), _expect_base64(sasl.decode_initial(initial.encode()))
+
+
+def parse_response(line: Line) -> bytes:
+    """The response to a challenge; raises Refused, also where the client cancels."""
+    if line.fault is not None:
+        raise Refused(reply.AUTH_LINE_TOO_LONG if line.fault is Fault.TOO_LONG else reply.BARE_LINE_END)
+    if line.octets == b"*":
+        raise Refused(reply.CANCELLED)  # RFC 4954 §4
+    return _expect_base64(sasl.decode(line.octets))
+
+
+def _expect_base64(octets: bytes | None) -> bytes:
+    if octets is None:
+        raise Refused(reply.NOT_BASE64)
+    return octets
+
+
+def parse_bdat(argument: str) -> tuple[int, bool] | None:
+    """The octets of a chunk and whether it is the last, or None where that cannot be told."""
+    chunk = _CHUNK.fullmatch(argument)
+    return (int(chunk[1]), chunk[2] is not None) if chunk else None
+
+
+def _check_parameters(verb: Verb, text: str, fault: Reply | None) -> None:
+    if text and not text.startswith(" "):
+        raise Refused(syntax(verb))
+    if fault is not None:
+        raise Refused(fault)
+
+
+def _keyword(word: str) -> str:
+    """The word in capitals; empty where it is not ASCII, as there are other letters that would become ASCII ones."""
+    return word.upper() if word.isascii() else ""
 
 
 def _after_keyword(verb: Verb, argument: str, keyword: str) -> str:
-    if argument[: len(keyword)].upper() != keyword:
+    if _keyword(argument[: len(keyword)]) != keyword:
         raise Refused(syntax(verb))
     return argument[len(keyword) :].lstrip(" ")  # §3.3 allows no space there; too many clients send one
 
@@ -125,10 +187,10 @@ def syntax(verb: Verb, error: GrammarError | None = None) -> Reply:
     return reply.SYNTAX.saying(what)
 
 
-def help_on(argument: str) -> Reply:
-    """The answer to HELP."""
-    asked = argument.upper()
-    if asked and asked not in Verb.__members__:
+def help_on(argument: str, verbs: frozenset[Verb]) -> Reply:
+    """The answer to HELP, in a service that has these verbs."""
+    asked = _keyword(argument)
+    if argument and (asked not in Verb.__members__ or Verb[asked] not in verbs):
         return reply.SYNTAX.saying("no help on that, HELP alone lists the commands")
-    text = Verb[asked].value if asked else "\n".join(verb.value for verb in Verb)
+    text = Verb[asked].value if asked else "\n".join(verb.value for verb in Verb if verb in verbs)
     return reply.HELP.saying(text)

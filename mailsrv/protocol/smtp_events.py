@@ -1,10 +1,19 @@
-"""What an SMTP session tells and asks of the world around it."""
+"""What an SMTP session knows of its surroundings, and what it tells and asks of the world around it."""
 
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Final, TypeAlias
 
 from mailsrv.model.address import ReversePath
 from mailsrv.model.envelope import Envelope, Recipient, Sender
+
+
+class Service(Enum):
+    """What the client has come for, which the listener tells."""
+
+    MAIL = auto()  # from elsewhere to here: RFC 5321
+    SUBMISSION = auto()  # by users who log in: RFC 6409
+    LMTP = auto()  # from a server in front: RFC 2033
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,14 +22,56 @@ class Limits:
 
     max_message_octets: int
     max_recipients: int
+    max_messages: int
+    max_line_octets: int
+
+
+@dataclass(frozen=True, slots=True)
+class Security:
+    """How the connection is secured, and what may be offered on it; `mechanisms` of AUTH, in order of preference."""
+
+    is_encrypted: bool = False
+    can_encrypt: bool = False
+    mechanisms: tuple[str, ...] = ()
+
+
+IN_CLEAR: Final = Security()
 
 
 @dataclass(frozen=True, slots=True)
 class Hello:
-    """What the client called itself, and whether by EHLO."""
+    """What the client called itself, and whether by EHLO or LHLO."""
 
     name: str
     extended: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What was seen of a header: the names of its fields in small letters, and whether an empty line ends it."""
+
+    names: frozenset[str]
+    is_separated: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionOffered:
+    """STARTTLS: accept, begin the handshake once `replies` are sent, and call `secured`; or refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationBegun:
+    """AUTH, with its initial response if there is one: challenge, admit or refuse."""
+
+    mechanism: str
+    response: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticationContinued:
+    """The response to a challenge: challenge, admit or refuse."""
+
+    response: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +91,7 @@ class RecipientOffered:
 
 @dataclass(frozen=True, slots=True)
 class ContentOffered:
-    """DATA: accept, and be ready for content, or refuse."""
+    """DATA, or the first BDAT: accept, and be ready for content, or refuse."""
 
     envelope: Envelope
 
@@ -53,15 +104,41 @@ class ContentReceived:
 
 
 @dataclass(frozen=True, slots=True)
+class HeaderEnded:
+    """The content so far was the header; told on submission only. Not a question."""
+
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
 class ContentAbandoned:
     """What was received of this message is to be forgotten. Not a question."""
 
 
 @dataclass(frozen=True, slots=True)
 class MessageEnded:
-    """The final dot: accept once the message is safe, or refuse."""
+    """The final dot, or the last chunk: accept once the message is safe, or refuse."""
 
 
-Event: TypeAlias = SenderOffered | RecipientOffered | ContentOffered | ContentReceived | ContentAbandoned | MessageEnded
+Event: TypeAlias = (
+    EncryptionOffered
+    | AuthenticationBegun
+    | AuthenticationContinued
+    | SenderOffered
+    | RecipientOffered
+    | ContentOffered
+    | ContentReceived
+    | HeaderEnded
+    | ContentAbandoned
+    | MessageEnded
+)
 # Those that must be answered before the session goes on.
-QUESTIONS: Final = (SenderOffered, RecipientOffered, ContentOffered, MessageEnded)
+QUESTIONS: Final = (
+    EncryptionOffered,
+    AuthenticationBegun,
+    AuthenticationContinued,
+    SenderOffered,
+    RecipientOffered,
+    ContentOffered,
+    MessageEnded,
+)

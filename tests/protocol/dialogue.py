@@ -11,7 +11,8 @@ FOLDER = Path(__file__).parent / "dialogues"
 Cut = Callable[[list[bytes]], Iterable[bytes]]
 
 _ESCAPE = re.compile(r"\\(?:\{(\d+)\*((?:[^\\}]|\\.)*)\}|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
-_REPETITION = re.compile(r"\\\{(\d+)\*([^\\}]*)\}")
+_REPETITION = re.compile(r"\\\{(\d+)\*((?:[^\\}]|\\.)*)\}")
+_TIMES = re.compile(r"(\d+) times ")
 _PLAIN = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "s": " ", "\\": "\\"}
 
 
@@ -24,6 +25,7 @@ class Turn:
     world: list[tuple[str, str]] = field(default_factory=list)  # what is asked, how it is answered
     said: bytes = b""
     closes: bool = False
+    waits: bool = False  # the client sends nothing before it has heard what was said
 
 
 @dataclass(slots=True)
@@ -69,16 +71,20 @@ def _take(turns: list[Turn], kind: str, text: str) -> None:
     last = turns[-1]
     match kind:
         case "C:" | "C>":
-            if not last.sent or last.world or last.said:
+            if (not last.sent and not last.waits) or last.world or last.said:
                 turns.append(Turn())
             octets = unescaped(text)
             turns[-1].sent.append(octets + b"\r\n" if kind == "C:" else octets)
+        case "..":
+            turns.append(Turn(waits=True))
         case "D:":
             is_first = len(turns) == 1 and not last.said
             turns[-1:] = [Turn(done=text)] if is_first else [last, Turn(done=text)]
         case "W:":
-            asked, _, answer = _REPETITION.sub(lambda each: each[2] * int(each[1]), text).partition(" -> ")
-            last.world.append((asked, answer))
+            times = _TIMES.match(text)
+            line = _REPETITION.sub(lambda each: each[2] * int(each[1]), text[times.end() if times else 0 :])
+            asked, _, answer = line.partition(" -> ")
+            last.world += [(asked, answer)] * (int(times[1]) if times else 1)
         case "S:":
             last.said += unescaped(text) + b"\r\n"
         case "S!":
@@ -167,7 +173,7 @@ def _stretches(turns: list[Turn], *, at_once: bool) -> Iterator[Turn]:
     """The turns one by one, or put together as far as no act of the daemon stands between them."""
     joined: Turn | None = None
     for turn in turns:
-        if joined is not None and at_once and not turn.done:
+        if joined is not None and at_once and not turn.done and not turn.waits:
             joined.sent += turn.sent
             joined.said += turn.said
             joined.closes |= turn.closes

@@ -43,7 +43,7 @@ def stuffed(content: bytes) -> bytes:
 
 def received(stream: bytes, size: int) -> tuple[bytes, bytes]:
     """What an SMTP session hands on of the one message in `stream`, and its replies."""
-    session = SmtpSession("mail.example.org", Limits(10_000_000, 10))
+    session = SmtpSession("mail.example.org", Limits(10_000_000, 10, 10, 100_000))
     content = bytearray()
     for start in range(0, len(stream), size):
         session.receive(stream[start : start + size])

@@ -86,10 +86,24 @@ def test_comments_are_left_out(value: bytes, expected: list[str]) -> None:
         (b"=?utf-8?q?c=40d.example=2C?= <a@b.example>", ["a@b.example"]),
         ("J\u00f6rg <a@b.example>".encode(), ["a@b.example"]),
         (b"\xff\xfe <a@b.example>", ["a@b.example"]),
+        ("山田\u3000太郎 <a@b.example>".encode(), ["a@b.example"]),
     ],
 )
 def test_display_names_in_any_encoding_are_left_out(value: bytes, expected: list[str]) -> None:
     assert addresses(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("jörg@bücher.example", ["jörg@bücher.example"]),
+        ("山田 <用户@例え.jp>, Jörg: jörg@b.example;", ["用户@例え.jp", "jörg@b.example"]),
+        ('"ö, ü"@b.example', ['"ö, ü"@b.example']),
+        ("jo\u0308rg@b.example, jörg@b.example, JÖRG@b.example", ["jo\u0308rg@b.example"]),
+    ],
+)
+def test_addresses_of_any_script_are_found(value: str, expected: list[str]) -> None:
+    assert addresses(value.encode()) == expected  # RFC 6532 §3.2
 
 
 @pytest.mark.parametrize(
@@ -119,7 +133,9 @@ def test_display_names_in_any_encoding_are_left_out(value: bytes, expected: list
         b"=?utf-8?q?a=40b.example?=",
         b"=?utf-8?q?a=40b.example=2C?= c@d.example",
         b"\xff@b.example",
-        "\u00e9@b.example".encode(),
+        "\u00e9\u202e@b.example".encode(),
+        "\u00e9@\u2603.example".encode(),
+        "a\u3000b@c.example".encode(),
         b"a@b.example\x00",
         b"a\x0b@b.example",
         b"(" * 50_000,
@@ -177,7 +193,7 @@ def test_every_address_that_was_written_is_found(written: list[tuple[str, str]])
 
 
 @BOUNDED
-@given(st.lists(st.sampled_from([*b'<>()[]:;@,."\\ab \r\n\t=?\xff\x00']), max_size=30).map(bytes))
+@given(st.lists(st.sampled_from([*b'<>()[]:;@,."\\ab \r\n\t=?\xff\x00\xc3\xb6']), max_size=30).map(bytes))
 def test_any_value_gives_mailboxes_or_a_header_error(value: bytes) -> None:
     try:
         found = addresses(value)

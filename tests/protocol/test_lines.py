@@ -45,11 +45,12 @@ def test_the_octets_of_a_faulty_line_are_not_handed_out() -> None:
         assert line.octets == b""
 
 
-def test_take_all_gives_what_was_not_used_and_forgets_it() -> None:
+def test_take_gives_what_was_not_used_and_forgets_it() -> None:
     reader = LineReader(20)
     reader.feed(b"DATA\r\ncontent")
     assert reader.next_line() == Line(b"DATA")
-    assert reader.take_all() == b"content"
+    assert reader.take(3) == b"con"
+    assert reader.take(100) == b"tent"
     assert len(reader) == 0
     reader.feed(b"NOOP\r\n")
     assert reader.next_line() == Line(b"NOOP")

@@ -14,7 +14,7 @@ from mailsrv.model import reply
 from mailsrv.model.address import Mailbox
 from mailsrv.model.envelope import Arrival, Sender
 from mailsrv.model.identity import EntryId
-from mailsrv.protocol.report import FailedRecipient, Subject, failure_report
+from mailsrv.protocol.report import FailedRecipient, Subject, failure_report, is_international
 
 HOSTNAME: Final = "mail.example.org"
 ARRIVED: Final = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
@@ -30,6 +30,9 @@ SUBJECT: Final = Subject(
 )
 BOB: Final = FailedRecipient(Mailbox("bob", "example.net"), None, reply.NO_SUCH_MAILBOX)
 CAROL: Final = FailedRecipient(Mailbox("carol x", "example.net"), "rfc822;c+2Bx@example.com", reply.EXPIRED)
+JOERG: Final = FailedRecipient(Mailbox("jörg", "bücher.example"), None, reply.NO_SUCH_MAILBOX)
+SMTPUTF8: Final = Sender(Mailbox("alice", "example.org"), (("SMTPUTF8", None),))
+UTF8_HEADER: Final = HEADER + "\r\nTo: Jörg <jörg@bücher.example>".encode()
 
 
 def report(subject: Subject = SUBJECT, *failed: FailedRecipient) -> EmailMessage:
@@ -141,3 +144,73 @@ def test_a_reason_of_several_lines_or_of_temporary_kind_stays_in_one_field() -> 
     _, recipient = status_of(report(SUBJECT, failed))
     assert recipient["Status"] == "4.3.0"
     assert recipient["Diagnostic-Code"] == "smtp; 451-4.3.0 one / 451 4.3.0 two"
+
+
+# --- beyond ASCII ----------------------------------------------------------------------------------
+
+
+def fields_of(part: EmailMessage) -> list[str]:
+    """The lines of message/global-delivery-status, which the standard library does not know."""
+    return part.as_bytes().decode().partition("\r\n\r\n")[2].split("\r\n")
+
+
+def test_a_sender_who_speaks_utf_8_is_told_in_utf_8() -> None:
+    subject = replace(SUBJECT, sender=SMTPUTF8, header=UTF8_HEADER)
+    assert is_international(subject, (JOERG, BOB))
+    message = report(subject, JOERG, BOB)
+    assert message.get_param("report-type") == "delivery-status"  # RFC 6533 §4
+    words, status, header = parts(message)
+    assert (words.get_content_type(), words.get_content_charset()) == ("text/plain", "utf-8")
+    assert "jörg@bücher.example" in words.get_content()
+    assert status["Content-Type"] == "message/global-delivery-status"
+    assert "Final-Recipient: utf-8; jörg@bücher.example" in fields_of(status)
+    assert "Final-Recipient: rfc822; bob@example.net" in fields_of(status)
+    assert header["Content-Type"] == "message/global-headers"  # §6.3: without a charset
+    assert UTF8_HEADER in header.as_bytes()
+    assert {part["Content-Transfer-Encoding"] for part in (message, words, status, header)} == {"8bit"}
+
+
+def test_a_sender_beyond_ascii_is_told_at_that_address() -> None:
+    subject = replace(SUBJECT, sender=Sender(Mailbox("jörg", "bücher.example"), (("SMTPUTF8", None),)))
+    assert is_international(subject, (BOB,))
+    assert "\r\nTo: <jörg@bücher.example>\r\n".encode() in failure_report(subject, (BOB,), NOW, HOSTNAME)
+
+
+def test_a_sender_who_knows_ascii_only_is_told_in_ascii_where_machines_read() -> None:
+    subject = replace(SUBJECT, header=UTF8_HEADER)
+    assert not is_international(subject, (JOERG,))
+    message = report(subject, JOERG)
+    _, recipient = status_of(message)
+    assert recipient["Final-Recipient"] == r"utf-8; j\x{F6}rg@b\x{FC}cher.example"  # RFC 6533 §3
+    words, _, header = parts(message)
+    assert "jörg@bücher.example" in words.get_content()
+    assert header["Content-Type"] == "text/rfc822-headers"
+
+
+def test_a_sender_who_speaks_utf_8_is_told_in_ascii_where_that_is_enough() -> None:
+    subject = replace(SUBJECT, sender=SMTPUTF8)
+    assert not is_international(subject, (BOB, CAROL))
+    assert failure_report(subject, (BOB, CAROL), NOW, HOSTNAME) == failure_report(SUBJECT, (BOB, CAROL), NOW, HOSTNAME)
+
+
+def test_a_header_that_is_not_utf_8_is_not_said_to_be() -> None:
+    subject = replace(SUBJECT, sender=SMTPUTF8, header=b"Subject: \xe9t\xe9")
+    assert parts(report(subject, JOERG))[2].get_content_type() == "text/rfc822-headers"
+
+
+@pytest.mark.parametrize(
+    ("original", "in_ascii", "in_utf8"),
+    [
+        (r"utf-8;j\x{F6}rg@x.org", r"utf-8;j\x{F6}rg@x.org", "utf-8;jörg@x.org"),
+        ("UTF-8;bob@x.org", "UTF-8;bob@x.org", "UTF-8;bob@x.org"),
+        ("rfc822;c+2Bx@x.org", "rfc822;c+x@x.org", "rfc822;c+x@x.org"),
+        (r"utf-8;a\x{0D}\x{0A}b", r"utf-8;a\x{5C}x{0D}\x{5C}x{0A}b", r"utf-8;a\x{0D}\x{0A}b"),
+    ],
+)
+def test_the_original_recipient_is_given_back_in_the_form_of_the_report(
+    original: str, in_ascii: str, in_utf8: str
+) -> None:
+    failed = replace(JOERG, original=original)
+    assert status_of(report(SUBJECT, failed))[1]["Original-Recipient"] == in_ascii
+    _, status, _ = parts(report(replace(SUBJECT, sender=SMTPUTF8), failed))
+    assert f"Original-Recipient: {in_utf8}" in fields_of(status)

@@ -1,6 +1,7 @@
 """The worlds around the two kinds of session, as dialogues and property tests play them: all in memory."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from mailsrv.model import reply
@@ -15,17 +16,31 @@ from tests.protocol.dialogue import escaped, unescaped
 HOSTNAME: Final = "mail.example.org"
 REPLIES: Final = {name: value for name, value in vars(reply).items() if isinstance(value, Reply)}
 
+DEFAULT_LIMITS: Final = smtp_events.Limits(
+    max_message_octets=1000, max_recipients=100, max_messages=100, max_line_octets=1000
+)
+AUTHENTICATION: Final = (smtp_events.AuthenticationBegun, smtp_events.AuthenticationContinued)
+
 Answer = Callable[[str], str]
+
+
+def security_of(words: str, mechanisms: str) -> smtp_events.Security:
+    """What `! security` and `! mechanisms` say."""
+    return smtp_events.Security(
+        is_encrypted="encrypted" in words, can_encrypt="can-encrypt" in words, mechanisms=tuple(mechanisms.split())
+    )
 
 
 class SmtpWorld:
     """An SMTP session whose questions are answered as told."""
 
     def __init__(self, settings: Sequence[tuple[str, str]] = ()) -> None:
-        given = {name: int(value) for name, value in settings}
-        limits = smtp_events.Limits(given.pop("max_message_octets", 1000), given.pop("max_recipients", 100))
-        assert not given
-        self.session = smtp.Session(HOSTNAME, limits)
+        given = dict(settings)
+        self._security = security_of(given.pop("security", ""), given.pop("mechanisms", ""))
+        self._secured = security_of("encrypted can-encrypt", given.pop("secured-mechanisms", ""))
+        service = smtp_events.Service[given.pop("service", "MAIL")]
+        limits = replace(DEFAULT_LIMITS, **{name: int(value) for name, value in given.items()})
+        self.session = smtp.Session(HOSTNAME, limits, service)
 
     @property
     def is_closed(self) -> bool:
@@ -33,8 +48,10 @@ class SmtpWorld:
 
     def do(self, what: str) -> None:
         method, _, refusal = what.partition(" ")
-        if refusal:
-            self.session.greet(REPLIES[refusal])
+        if method == "greet":
+            self.session.greet(self._security, REPLIES[refusal] if refusal else None)
+        elif method == "secured":
+            self.session.secured(self._secured)
         else:
             getattr(self.session, method)()
 
@@ -47,30 +64,48 @@ class SmtpWorld:
     def events(self, answer: Answer) -> None:
         while (event := self.session.next_event()) is not None:
             said = answer(_smtp_words(event))
-            if not self.session.is_waiting:
-                continue
-            if said in REPLIES:
-                self.session.refuse(REPLIES[said])
-            elif said == "yes":
-                self.session.accept()
+            if self.session.is_waiting:
+                self._answer(event, said)
+
+    def _answer(self, event: smtp_events.Event, said: str) -> None:
+        word, _, argument = said.partition(" ")
+        if said in REPLIES:
+            self.session.refuse(REPLIES[said])
+        elif isinstance(event, AUTHENTICATION):
+            if word == "challenge":
+                self.session.challenge(unescaped(argument))
             else:
-                self.session.accept(said)
+                self.session.admit(argument or "alice@example.org")
+        elif word in ("yes", "challenge", "admit"):
+            self.session.accept()
+        else:
+            self.session.accept(said)
 
 
 def _smtp_words(event: smtp_events.Event) -> str:
     match event:
+        case smtp_events.EncryptionOffered():
+            words = "encrypt"
+        case smtp_events.AuthenticationBegun(mechanism, response):
+            words = f"auth {mechanism}" + (f" {escaped(response) or '='}" if response is not None else "")
+        case smtp_events.AuthenticationContinued(response):
+            words = f"response {escaped(response)}".rstrip()
         case smtp_events.SenderOffered(sender):
-            return f"mail {render_path(sender.reverse_path)}{render_parameters(sender.parameters)}"
+            words = f"mail {render_path(sender.reverse_path)}{render_parameters(sender.parameters)}"
         case smtp_events.RecipientOffered(recipient, reverse_path):
-            return f"rcpt {render_path(recipient.forward_path)} from {render_path(reverse_path)}"
+            parameters = render_parameters(recipient.parameters)
+            words = f"rcpt {render_path(recipient.forward_path)}{parameters} from {render_path(reverse_path)}"
         case smtp_events.ContentOffered(envelope):
-            return f"data {_envelope_words(envelope)}"
+            words = f"data {_envelope_words(envelope)}"
         case smtp_events.ContentReceived(octets):
-            return f"content {escaped(octets)}"
+            words = f"content {escaped(octets)}"
+        case smtp_events.HeaderEnded(header):
+            words = " ".join(["header", *sorted(header.names), *([] if header.is_separated else ["unseparated"])])
         case smtp_events.ContentAbandoned():
-            return "abandoned"
+            words = "abandoned"
         case smtp_events.MessageEnded():
-            return "end"
+            words = "end"
+    return words
 
 
 def _envelope_words(envelope: Envelope) -> str:

@@ -1,0 +1,94 @@
+"""SASL as SMTP (RFC 4954) and POP3 (RFC 5034) carry it: base64, and the mechanisms that hand over a password.
+
+An exchange takes each response of the client, decoded, and answers with a step. `None` in the place of the first one
+says that the command brought no initial response.
+"""
+
+import base64
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """Send these octets, and give the exchange what the client responds."""
+
+    octets: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordOffered:
+    """The end of an exchange: this password is claimed to be the user's, which is for the caller to verify."""
+
+    user: str
+    password: str = field(repr=False)  # out of logs and tracebacks
+
+
+@dataclass(frozen=True, slots=True)
+class Malformed:
+    """The end of an exchange: the response is not what the mechanism expects."""
+
+
+Step: TypeAlias = Challenge | PasswordOffered | Malformed
+
+
+def encode(octets: bytes) -> bytes:
+    """A challenge as it goes over the wire, without the code before it."""
+    return base64.b64encode(octets)
+
+
+def decode(text: bytes) -> bytes | None:
+    """A response from the wire (an empty line is an empty one); None where it is not base64, whole and in its form."""
+    try:
+        octets = base64.b64decode(text, validate=True)
+    except ValueError:
+        return None
+    return octets if base64.b64encode(octets) == text else None
+
+
+def decode_initial(text: bytes) -> bytes | None:
+    """The initial response from the command, where `=` is an empty one (RFC 4954 §4); None where it is wrong."""
+    if text == b"=":
+        return b""
+    return decode(text) or None
+
+
+class Plain:
+    """PLAIN, RFC 4616: authzid NUL authcid NUL passwd, at once."""
+
+    def respond(self, octets: bytes | None) -> Step:
+        """The step after a response."""
+        if octets is None:
+            return Challenge(b"")
+        words = (_text(octets) or "").split("\0")
+        if len(words) != 3:
+            return Malformed()
+        authzid, user, password = words
+        is_somebody_else = authzid and authzid.lower() != user.lower()
+        return Malformed() if is_somebody_else or not user or not password else PasswordOffered(user, password)
+
+
+class Login:
+    """LOGIN, which no RFC describes (draft-murchison-sasl-login): the name, then the password."""
+
+    def __init__(self) -> None:
+        self._user = ""
+
+    def respond(self, octets: bytes | None) -> Step:
+        """The step after a response; the initial one is the name."""
+        if octets is None:
+            return Challenge(b"Username:")
+        text = _text(octets)
+        if not text or "\0" in text:
+            return Malformed()
+        if self._user:
+            return PasswordOffered(self._user, text)
+        self._user = text
+        return Challenge(b"Password:")
+
+
+def _text(octets: bytes) -> str | None:
+    try:
+        return octets.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

@@ -1,10 +1,12 @@
 """cryptography: a self-signed TLS pair for a new instance, and a look at the one in use."""
 
+import contextlib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
@@ -37,3 +39,18 @@ def self_signed(hostname: str) -> tuple[bytes, bytes]:
 def expiry(path: Path) -> datetime:
     """When the certificate at `path` ends; raises OSError, ValueError."""
     return x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
+
+
+def end_point_binding(pem: bytes) -> bytes | None:
+    """The channel binding tls-server-end-point of the first certificate in `pem`; raises ValueError where is none.
+
+    It is the certificate's hash, with the hash of its signature, or SHA-256 for MD5 and SHA-1 (RFC 5929 §4.1). None
+    where the signature has not one hash of its own, as Ed25519: there the binding is not defined.
+    """
+    certificate = x509.load_pem_x509_certificate(pem)
+    algorithm: hashes.HashAlgorithm | None = None
+    with contextlib.suppress(UnsupportedAlgorithm):
+        algorithm = certificate.signature_hash_algorithm
+    if algorithm is None:
+        return None
+    return certificate.fingerprint(hashes.SHA256() if isinstance(algorithm, hashes.MD5 | hashes.SHA1) else algorithm)

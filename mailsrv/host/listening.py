@@ -5,10 +5,12 @@ keeps; a starting process borrows before it binds. So no client gets a refused c
 """
 
 import contextlib
+import errno
 import json
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -21,12 +23,17 @@ BACKLOG: Final = 1024
 MOST_SOCKETS: Final = 64
 TIMEOUT: Final = 1.0  # seconds; both sides are on this machine and answer at once or not at all
 
-Sockets = Mapping[str, socket.socket]  # by label, such as "smtp 127.0.0.1:2525"
+Sockets = Mapping[str, socket.socket]  # by label, such as "smtp [127.0.0.1]:2525"
 
 
 def label(name: str, address: str, port: int) -> str:
     """What a listening socket is known by: the listener's name, and where it listens."""
     return f"{name} [{address}]:{port}"
+
+
+def unix_label(name: str, path: Path) -> str:
+    """As `label`, for a listener at a unix socket."""
+    return f"{name} unix:{path}"
 
 
 def bind(address: str, port: int) -> socket.socket:
@@ -41,6 +48,64 @@ def bind(address: str, port: int) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+def bind_unix(path: Path) -> socket.socket:
+    """A new socket listening at `path`, for everybody whom its folder lets in; raises OSError.
+
+    A socket that nobody listens at any more is taken away first; EADDRINUSE where somebody does, EEXIST where
+    something else is in the way. Two processes must not begin at the same path at once.
+    """
+    _remove_stale(path)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _with_path(listener.bind, path)
+        path.chmod(0o666)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def is_reachable(listener: socket.socket) -> bool:
+    """Whether clients find this listening socket: that of a path is lost when somebody removes the path."""
+    if listener.family != socket.AF_UNIX:
+        return True
+    with contextlib.suppress(OSError):
+        return stat.S_ISSOCK(Path(listener.getsockname()).lstat().st_mode)
+    return False
+
+
+def _remove_stale(path: Path) -> None:
+    try:
+        if not stat.S_ISSOCK(path.lstat().st_mode):
+            raise _os_error(errno.EEXIST, path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(TIMEOUT)
+            _with_path(probe.connect, path)
+    except FileNotFoundError:
+        return
+    except ConnectionRefusedError:
+        path.unlink(missing_ok=True)
+        return
+    except (BlockingIOError, TimeoutError):  # who listens is busy
+        pass
+    raise _os_error(errno.EADDRINUSE, path)
+
+
+def _with_path(call: Callable[[str], object], path: Path) -> None:
+    """`call` with `path`; a path too long for a socket's name is told as the system tells other errors."""
+    try:
+        call(os.fspath(path))
+    except OSError as error:
+        if error.errno is None:
+            raise _os_error(errno.ENAMETOOLONG, path) from error
+        raise
+
+
+def _os_error(number: int, path: Path) -> OSError:
+    return OSError(number, os.strerror(number), os.fspath(path))
 
 
 def borrow(path: Path) -> dict[str, socket.socket]:

@@ -1,14 +1,17 @@
 """Accounts and aliases: plain text, edited by hand or by the command line.
 
-accounts:  one line each, `ADDRESS HASH` (argon2id, in its usual `$argon2id$...` form)
+accounts:  one line each, `ADDRESS HASH [VERIFIER]`: argon2id, in its usual `$argon2id$...` form, for those who send
+           the password; and for SCRAM what `model.verifier` describes
 aliases:   one line each, `ADDRESS: TARGET, TARGET ...`
 
-`#` begins a comment line. Addresses are held equal in any case.
+`#` begins a comment line. The files are UTF-8. Addresses are held equal in any case and in any spelling that Unicode
+and IDNA hold equal.
 """
 
 import fcntl
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,7 +19,9 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
+from mailsrv.model.international import local_part_key
 from mailsrv.model.mistake import Mistake
+from mailsrv.model.verifier import parse_verifier
 from mailsrv.store.durable import write_file
 
 
@@ -26,13 +31,16 @@ class Account:
 
     mailbox: Mailbox
     password_hash: str
+    scram_verifier: str = ""  # where there is none, nobody can log in by SCRAM
 
 
 Accounts: TypeAlias = Mapping[str, Account]  # by Mailbox.key, in the order of the file
 Aliases: TypeAlias = Mapping[str, tuple[Mailbox, ...]]  # by Mailbox.key
 
-# The local part becomes the name of a folder, so it must be a plain one.
-_PLAIN_LOCAL_PART: Final = re.compile(r"[A-Za-z0-9_+=-][A-Za-z0-9._+=-]*")
+# The local part becomes the name of a folder, so it must be a plain one: letters and digits of any script, with the
+# marks that are part of letters in many, and these signs.
+_PLAIN_SIGNS: Final = frozenset("._+=-")
+_PLAIN_CATEGORIES: Final = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 
 # A colon, a comma or a space within quotes or brackets belongs to the address.
 _ADDRESS: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[^\s:])*')
@@ -42,25 +50,49 @@ _TARGET: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,])+')
 def parse_account_address(text: str) -> Mailbox:
     """The address of an account; raises GrammarError where it cannot name a folder."""
     mailbox = parse_mailbox(text)
-    if not _PLAIN_LOCAL_PART.fullmatch(mailbox.local_part):
+    if not _is_plain(local_part_key(mailbox.local_part)):
         raise GrammarError("expected a local part of letters, digits, and . _ + = - for an account")
     if mailbox.domain.startswith("["):
         raise GrammarError("expected a domain name for an account")
     return mailbox
 
 
+def _is_plain(name: str) -> bool:
+    is_visible_file = not name.startswith(".") and not unicodedata.category(name[0]).startswith("M")
+    return is_visible_file and all(
+        each in _PLAIN_SIGNS or unicodedata.category(each) in _PLAIN_CATEGORIES for each in name
+    )
+
+
 def parse_accounts(path: Path, text: str) -> Accounts:
     """The meaning of the file `accounts`; raises Mistake."""
     accounts: dict[str, Account] = {}
     for number, line in _content_lines(text):
-        address, _, password_hash = line.partition(" ")
-        mailbox = _parse_at(path, number, address, parse_account_address)
-        if not password_hash.strip().startswith("$argon2"):
-            raise Mistake(path, number, "expected ADDRESS and an argon2 hash; `mailsrv user add` writes both")
-        if mailbox.key in accounts:
-            raise Mistake(path, number, f"expected {mailbox} only once")
-        accounts[mailbox.key] = Account(mailbox, password_hash.strip())
+        account = _parse_account(path, number, line.split())
+        if account.mailbox.key in accounts:
+            raise Mistake(path, number, f"expected {account.mailbox} only once")
+        accounts[account.mailbox.key] = account
     return accounts
+
+
+def _parse_account(path: Path, number: int, words: list[str]) -> Account:
+    mailbox = _parse_at(path, number, words[0], parse_account_address)
+    if len(words) not in (2, 3) or not words[1].startswith("$argon2"):
+        raise Mistake(
+            path, number, "expected ADDRESS and an argon2 hash, maybe a SCRAM verifier; `mailsrv user add` writes them"
+        )
+    verifier = words[2] if len(words) == 3 else ""
+    try:
+        if verifier:
+            parse_verifier(verifier)
+    except GrammarError as error:  # what stands there may be a secret, so it is not repeated
+        raise Mistake(path, number, str(error)) from error
+    return Account(mailbox, words[1], verifier)
+
+
+def render_account(account: Account) -> str:
+    """The line of an account."""
+    return f"{account.mailbox} {account.password_hash} {account.scram_verifier}".rstrip()
 
 
 def parse_aliases(path: Path, text: str) -> Aliases:

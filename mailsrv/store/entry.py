@@ -3,8 +3,10 @@
 It is the Exchange Replay and IIS pickup convention: SMTP's own grammar on disk, one `X-Sender`, then an `X-Receiver`
 for each recipient, each with the parameters of MAIL and RCPT. What machines write here people can write as well:
 a display name before the path, folded lines, LF, a `;` behind a parameter and any case are understood.
+Addresses are in UTF-8 (RFC 6531), parameters in ASCII.
 """
 
+import contextlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
@@ -38,8 +40,11 @@ _BLOCK: Final = _FIRST | {
     END_OF_BLOCK,
 }
 _FIELD: Final = re.compile(rb"([!-9;-~]+)[ \t]*:")
+_WORD: Final = re.compile(r"[^ \t]+")
 _DISPLAY_NAME: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^<"])*(?=<)')
-_ARRIVED: Final = re.compile(r'(\S+)(?: id=\S+)? with=(\S+)(?: from="([^"]*)" \[([^\]]*)\])?')
+_ARRIVED: Final = re.compile(
+    r'(\S+)(?: id=\S+)? with=(\S+)(?: from="([^"]*)" \[([^\]]*)\])?(?: tls="([^"]*)")?(?: auth=(.+))?'
+)
 
 
 class FormatError(ValueError):
@@ -78,9 +83,11 @@ def render(envelope: Envelope, arrival: Arrival, entry_id: EntryId) -> bytes:
         f"X-Receiver: {render_path(r.forward_path)}{render_parameters(r.parameters)}" for r in envelope.recipients
     ]
     client = f' from="{arrival.helo}" [{arrival.peer}]' if arrival.helo or arrival.peer else ""
+    client += f' tls="{arrival.encryption}"' if arrival.encryption else ""
+    client += f" auth={arrival.identity}" if arrival.identity else ""
     lines.append(f"X-Arrived: {arrival.moment.isoformat()} id={entry_id} with={arrival.protocol}{client}")
     lines.append("X-EndOfInjectedXHeaders: 0")
-    return "".join(f"{line}\r\n" for line in lines).encode("ascii")
+    return "".join(f"{line}\r\n" for line in lines).encode()
 
 
 def read_block(file: BinaryIO) -> Block | None:
@@ -96,8 +103,10 @@ def read_block(file: BinaryIO) -> Block | None:
     if len(senders) != 1:
         at = senders[1] if senders else receivers[0]
         raise FormatError(f"expected one X-Sender, found {len(senders)}", at.line, at.octet)
-    envelope = Envelope(Sender(*_sender_of(senders[0])), tuple(Recipient(*_receiver_of(field)) for field in receivers))
     arrivals = [_arrival_of(field) for field in fields if field.name == "x-arrived"]
+    sender = Sender(*_sender_of(senders[0], is_ours=bool(arrivals)))
+    recipients = tuple(Recipient(*_receiver_of(field, is_ours=bool(arrivals))) for field in receivers)
+    envelope = Envelope(sender, recipients)
     return Block(envelope, arrivals[0] if arrivals else None, length, lines)
 
 
@@ -132,24 +141,25 @@ def _name_of(raw: bytes, *, first: bool) -> str | None:
 
 
 def _text_of(value: bytes, line: int, octet: int) -> str:
+    """The value, unfolded; the spaces within stay, as a local part may have them."""
     try:
-        return " ".join(value.decode("ascii").split())
+        return value.decode("utf-8").replace("\r\n", "").replace("\n", "").strip(" \t")
     except UnicodeDecodeError as error:
-        raise FormatError("expected ASCII in the envelope", line, octet + error.start) from error
+        raise FormatError("expected UTF-8 in the envelope", line, octet + error.start) from error
 
 
-def _sender_of(field: _Field) -> tuple[ReversePath, Parameters]:
+def _sender_of(field: _Field, *, is_ours: bool) -> tuple[ReversePath, Parameters]:
     try:
         path, rest = parse_reverse_path(_bracketed(field.value))
-        return path, _lenient_parameters(rest)
+        return path, _parameters_of(rest, is_ours=is_ours)
     except GrammarError as error:
         raise FormatError(f"X-Sender: {error}", field.line, field.octet) from error
 
 
-def _receiver_of(field: _Field) -> tuple[Mailbox, Parameters]:
+def _receiver_of(field: _Field, *, is_ours: bool) -> tuple[Mailbox, Parameters]:
     try:
         path, rest = parse_forward_path(_bracketed(field.value))
-        return path, _lenient_parameters(rest)
+        return path, _parameters_of(rest, is_ours=is_ours)
     except GrammarError as error:
         raise FormatError(f"X-Receiver: {error}", field.line, field.octet) from error
 
@@ -158,18 +168,23 @@ def _bracketed(value: str) -> str:
     """`value` from its path on: without a display name, and with the angle brackets that a person may leave out."""
     if name := _DISPLAY_NAME.match(value):
         return value[name.end() :]
-    address, _, rest = value.partition(" ")
-    return f"<{address}> {rest}"
+    address = _WORD.match(value)
+    end = address.end() if address else 0
+    return f"<{value[:end]}>{value[end:]}"
 
 
-def _lenient_parameters(text: str) -> Parameters:
-    words = (word.rstrip(";") for word in text.split())
+def _parameters_of(text: str, *, is_ours: bool) -> Parameters:
+    """The parameters; in a block that we wrote, a `;` at the end of a value was the client's."""
+    if is_ours:
+        with contextlib.suppress(GrammarError):  # a person may have added to it
+            return parse_parameters(text)
+    words = (word.rstrip(";") for word in _WORD.findall(text))
     return parse_parameters(" ".join(word for word in words if not word.upper().startswith("X-")))
 
 
 def _arrival_of(field: _Field) -> Arrival:
     try:
-        match = _ARRIVED.match(field.value)
+        match = _ARRIVED.match(" ".join(_WORD.findall(field.value)))
         if match is None:
             raise ValueError("no such form")
         moment = datetime.fromisoformat(match.group(1))
@@ -177,4 +192,4 @@ def _arrival_of(field: _Field) -> Arrival:
             raise ValueError("no time zone")
     except ValueError as error:
         raise FormatError("X-Arrived: expected a time, id= and with=", field.line, field.octet) from error
-    return Arrival(moment, match.group(2), match.group(3) or "", match.group(4) or "")
+    return Arrival(moment, match.group(2), *(match.group(number) or "" for number in (3, 4, 5, 6)))

@@ -1,6 +1,7 @@
 """A text file that people edit while we run: read again when it has changed; a broken edit keeps the last good one."""
 
 import logging
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -16,6 +17,7 @@ class Kept(Generic[T]):
     """The meaning of the file at `path`: what `parse(path, text)` gives, or raises as Mistake."""
 
     def __init__(self, path: Path, parse: Callable[[Path, str], T], empty: T, *, is_optional: bool) -> None:
+        self._lock = threading.Lock()
         self._is_optional = is_optional
         self._path = path
         self._parse = parse
@@ -25,7 +27,12 @@ class Kept(Generic[T]):
         self.mistake: Mistake | None = None  # what is wrong with the file as it stands now
 
     def current(self) -> T:
-        """The last good meaning. Costs one stat where nothing has changed."""
+        """The last good meaning. Costs one stat where nothing has changed. Safe in any thread."""
+        with self._lock:
+            self._look()
+            return self._good
+
+    def _look(self) -> None:
         try:
             status = self._path.stat()
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
@@ -40,7 +47,6 @@ class Kept(Generic[T]):
                 self.mistake = Mistake(self._path, 0, "expected to be there")
         except OSError as error:
             self.mistake = Mistake(self._path, 0, f"expected to be readable: {error.strerror}")
-        return self._good
 
     def _read(self) -> None:
         try:

@@ -10,6 +10,7 @@ from typing import Final
 
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import EntryId, arrival_of
+from mailsrv.model.international import domain_key, local_part_key
 from mailsrv.store.durable import Draft, Move
 
 FOLDERS: Final = ("tmp", "new", "cur")
@@ -21,8 +22,8 @@ def unique_name(entry_id: EntryId) -> str:
 
 
 def mailbox_path(mail: Path, mailbox: Mailbox) -> Path:
-    """Where the mailbox of an account lies, below `var/mail`."""
-    return mail / mailbox.domain.lower() / mailbox.local_part.lower()
+    """Where the mailbox of an account lies, below `var/mail`: in one folder, however its address is spelled."""
+    return mail / domain_key(mailbox.domain) / local_part_key(mailbox.local_part)
 
 
 class Maildir:

@@ -2,17 +2,23 @@
 
 import os
 import time
+import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
 
-from mailsrv.model.address import Mailbox, parse_mailbox
+from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.mistake import Mistake
-from mailsrv.store.accounts import parse_account_address, parse_accounts, parse_aliases, put_line
+from mailsrv.model.verifier import Verifier
+from mailsrv.store.accounts import parse_account_address, parse_accounts, parse_aliases, put_line, render_account
 from mailsrv.store.kept import Kept
+from mailsrv.store.maildir import mailbox_path
+from tests.model import words
 
 ALICE, BOB = Mailbox("alice", "example.org"), Mailbox("bob", "example.org")
 FILE = Path("accounts")
+VERIFIER = str(Verifier(4096, b"s" * 16, b"k" * 32, b"k" * 32))
 
 
 def test_accounts_are_read_in_their_order_and_found_in_any_case() -> None:
@@ -23,10 +29,22 @@ def test_accounts_are_read_in_their_order_and_found_in_any_case() -> None:
     assert accounts["bob@example.org"].password_hash == "$argon2id$b"
 
 
+def test_an_account_may_have_a_verifier_and_is_written_as_it_is_read() -> None:
+    text = f"alice@example.org $argon2id$a {VERIFIER}\nbob@example.org\t$argon2id$b\n"
+    alice, bob = parse_accounts(FILE, text).values()
+    assert (alice.password_hash, alice.scram_verifier) == ("$argon2id$a", VERIFIER)
+    assert (bob.password_hash, bob.scram_verifier) == ("$argon2id$b", "")
+    assert render_account(alice) == f"alice@example.org $argon2id$a {VERIFIER}"
+    assert render_account(bob) == "bob@example.org $argon2id$b"
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("alice@example.org\n", 1),
+        ("alice@example.org $argon2id$a SCRAM-SHA-256$1:a$b:c\n", 1),
+        (f"alice@example.org {VERIFIER}\n", 1),
+        (f"\nalice@example.org $argon2id$a {VERIFIER} more\n", 2),
         ("# people\nalice@example.org secret\n", 2),
         ("alice@example.org $argon2id$a\n\nALICE@example.org $argon2id$b\n", 3),
         ("alice $argon2id$a\n", 1),
@@ -35,6 +53,11 @@ def test_accounts_are_read_in_their_order_and_found_in_any_case() -> None:
         ("a/b@example.org $argon2id$a\n", 1),
         ('"a b"@example.org $argon2id$a\n', 1),
         ("a@[192.0.2.1] $argon2id$a\n", 1),
+        ("a\u2044b@example.org $argon2id$a\n", 1),  # a slash, nearly
+        ("\u0308a@example.org $argon2id$a\n", 1),
+        ("a\U0001f600@example.org $argon2id$a\n", 1),
+        ("jörg@x.org $argon2id$a\nJO\u0308RG@x.org $argon2id$b\n", 2),
+        ("a@bücher.example $argon2id$a\na@xn--bcher-kva.example $argon2id$b\n", 2),
     ],
 )
 def test_a_mistake_in_accounts_is_told_with_its_line(text: str, line: int) -> None:
@@ -69,9 +92,41 @@ def test_a_mistake_in_aliases_is_told_with_its_line(text: str, line: int) -> Non
     assert caught.value.line == line
 
 
-@pytest.mark.parametrize("text", ["tmp@example.org", "a.b@example.org", "a+b@example.org", "_@example.org"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "tmp@example.org",
+        "a.b@example.org",
+        "a+b@example.org",
+        "_@example.org",
+        "jörg@bücher.example",
+        "用户.২@example.org",
+        "हिन्दी@example.org",  # with marks, which are part of its letters
+    ],
+)
 def test_the_address_of_an_account_can_name_a_folder(text: str) -> None:
     assert str(parse_account_address(text)) == text
+
+
+@given(words.mailboxes)
+def test_an_account_has_one_folder_however_its_address_is_spelled(mailbox: Mailbox) -> None:
+    mail = Path("mail")
+    folder = mailbox_path(mail, mailbox)
+    for spelling in (mailbox.local_part.upper(), unicodedata.normalize("NFD", mailbox.local_part)):
+        other = Mailbox(spelling, mailbox.domain)
+        assert (mailbox_path(mail, other) == folder) == (other.key == mailbox.key)
+    try:
+        parse_account_address(str(mailbox))
+    except GrammarError:
+        return
+    assert folder.parent.parent == mail
+    assert not folder.name.startswith(".")
+    assert len(os.fsencode(folder.name)) <= 255
+
+
+@pytest.mark.parametrize("address", ["JÖRG@bücher.example", "jo\u0308rg@xn--bcher-kva.example", "jörg@BÜCHER.example"])
+def test_the_folder_of_an_account_is_in_nfc_and_a_labels(address: str) -> None:
+    assert mailbox_path(Path("mail"), parse_mailbox(address)) == Path("mail/xn--bcher-kva.example/jörg")
 
 
 # --- editing ---------------------------------------------------------------------------------------
@@ -105,13 +160,14 @@ def test_a_line_is_added_to_a_file_whose_last_line_has_no_end(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "address", ['"a b"@example.org', '"a:b"@example.org', r'"a\"b"@example.org', "a#b@example.org"]
+    "address",
+    ['"a b"@example.org', '"a:b"@example.org', r'"a\"b"@example.org', "a#b@example.org", '"ö ü"@bücher.example'],
 )
 def test_an_alias_for_an_odd_address_is_found_again(tmp_path: Path, address: str) -> None:
     path = tmp_path / "aliases"
     mailbox = parse_mailbox(address)
     assert not put_line(path, mailbox, f"{mailbox}: alice@example.org")
-    assert put_line(path, mailbox, f"{mailbox}: bob@example.org")
+    assert put_line(path, Mailbox(mailbox.local_part.upper(), mailbox.domain), f"{mailbox}: bob@example.org")
     assert parse_aliases(path, path.read_text()) == {mailbox.key: (BOB,)}
 
 

@@ -1,13 +1,14 @@
 """The format of a spool file: machine and person write the same, and any octets give a block or a FormatError."""
 
 import io
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mailsrv.model.address import Mailbox
-from mailsrv.model.envelope import Arrival, Envelope, Recipient
+from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId
 from mailsrv.store import entry
 from mailsrv.store.entry import MAX_BLOCK, Block, FormatError, read_block
@@ -25,6 +26,7 @@ _lines = st.sampled_from(
         b"X-CreatedBy: MSExchange15",
         b"X-Sender:",
         b"X-Receiver: <>",
+        "X-Receiver: J\u00a0K <jörg@bücher.example>".encode(),
         b" ORCPT=rfc822;x",
         b"\tfolded",
         b"From: x",
@@ -90,6 +92,14 @@ def test_what_dot_net_and_people_write_is_understood(end: bytes) -> None:
     assert block.lines == 7
 
 
+def test_what_a_client_said_is_kept_to_its_last_character() -> None:
+    parameters = (("ENVID", ";"), ("RET", "HDRS"))
+    envelope = Envelope(Sender(ALICE, parameters), (Recipient(BOB, (("ORCPT", "rfc822;a;"),)),))
+    arrival = Arrival(datetime(2026, 11, 23, tzinfo=UTC), "ESMTPA", "x", "192.0.2.1", "", '"a b"@example.org')
+    block = the_block_of(entry.render(envelope, arrival, EntryId("x")))
+    assert (block.envelope, block.arrival) == (envelope, arrival)
+
+
 def test_a_null_sender_is_understood() -> None:
     assert the_block_of(b"X-Sender: <>\nX-Receiver: <bob@example.org>\n").envelope.sender.reverse_path is None
 
@@ -132,11 +142,30 @@ def test_a_mistake_is_told_with_its_line_and_octet(octets: bytes, line: int, oct
     assert f"line {line}" in str(caught.value)
 
 
-def test_octets_that_are_not_ascii_are_told_where_they_stand() -> None:
-    octets = b"X-Sender: <>\nX-Receiver: <b\xc3\xb6b@example.org>\n"
-    with pytest.raises(FormatError) as caught:
+def test_octets_that_are_not_utf_8_are_told_where_they_stand() -> None:
+    octets = b"X-Sender: <>\nX-Receiver: <b\xc3\xb6b@example.org>\n\tX=\xf6\n"
+    with pytest.raises(FormatError, match="UTF-8") as caught:
         block_of(octets)
-    assert (caught.value.line, caught.value.octet) == (2, octets.index(b"\xc3"))
+    assert (caught.value.line, caught.value.octet) == (2, octets.index(b"\xf6"))
+
+
+def test_addresses_of_any_script_are_understood_with_any_display_name() -> None:
+    block = the_block_of("X-Sender: jörg@bücher.example SMTPUTF8\nX-Receiver: 山田\u3000太郎 <用户@例え.jp>\n".encode())
+    assert block.envelope.sender.reverse_path == Mailbox("jörg", "bücher.example")
+    assert block.envelope.sender.says_smtputf8
+    assert block.envelope.recipients == (Recipient(Mailbox("用户", "例え.jp")),)
+
+
+@pytest.mark.parametrize("path", ['<"a\u3000b"@example.org>', "<a@example.org>\u00a0NOTIFY=NEVER", "<a@x.org> X=ö"])
+def test_odd_spaces_and_parameters_beyond_ascii_are_refused(path: str) -> None:
+    with pytest.raises(FormatError):
+        block_of(f"X-Sender: <>\nX-Receiver: {path}\n".encode())
+
+
+def test_the_spaces_of_a_local_part_stay() -> None:
+    block = the_block_of(b'X-Sender: <"a  b"@example.org>\nX-Receiver: <"c   d"@example.org>\n')
+    assert block.envelope.sender.reverse_path == Mailbox("a  b", "example.org")
+    assert block.envelope.recipients == (Recipient(Mailbox("c   d", "example.org")),)
 
 
 def test_a_block_without_end_is_refused() -> None:

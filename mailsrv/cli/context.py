@@ -1,8 +1,11 @@
 """What all commands share: the instance they are for, tables, JSON, and errors that a person can act on."""
 
+import io
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -39,6 +42,8 @@ class Commands(click.Group):
     """A group whose commands never end in a traceback for what is not our fault."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        if isinstance(sys.stdout, io.TextIOWrapper):  # an address may have what the terminal cannot show
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except (Mistake, NoSuchUserError, GrammarError) as error:
@@ -89,6 +94,11 @@ def complete_address(config: Config, text: str, parse: Callable[[str], Mailbox])
         return parse(text if "@" in text else f"{text}@{config.domains[0]}")
     except GrammarError as error:
         raise GrammarError(f"{text}: {error}") from error
+
+
+def moment(seconds: float) -> str:
+    """A moment in seconds since 1970, in UTC, as in everything that the programs write."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
 
 
 def print_json(document: object) -> None:

@@ -1,19 +1,19 @@
 """init, up, down: an instance made, started, ended."""
 
-import dataclasses
 import os
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from mailsrv import config as configuration
 from mailsrv.cli.context import Failed, Misused, enter, enter_anyway
-from mailsrv.config import Config, Listen
+from mailsrv.config import PORT_OFFSETS, Config
 from mailsrv.host.supervisor import Supervisor, SupervisorError
+from mailsrv.settings import Listen
 from mailsrv.work import checks, outlook
 from mailsrv.work import instance as work
 from mailsrv.work.routing import Directory
@@ -22,14 +22,18 @@ START_SECONDS: Final = 20.0
 STOP_SECONDS: Final = 40.0
 POLL_SECONDS: Final = 0.1
 
+_PORT_BASE_HELP: Final = (
+    ", ".join(f"{name} N+{offset}" for name, offset in PORT_OFFSETS.items()).replace("+0", "") + "."
+)
+
 
 @click.command()
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--domain", "domains", multiple=True, help="A domain whose mailboxes are here; may be repeated.")
 @click.option("--hostname", help="What the server calls itself [default: this machine's name].")
 @click.option("--bind", default="127.0.0.1", show_default=True, help="The address to listen at; 0.0.0.0 for all.")
-@click.option("--port-base", type=click.IntRange(1, 65531), help="smtp N, pop3 N+3, pop3s N+4.")
-@click.option("--standard-ports", is_flag=True, help="25, 110 and 995; takes root to start.")
+@click.option("--port-base", type=click.IntRange(1, 65531), help=_PORT_BASE_HELP)
+@click.option("--standard-ports", is_flag=True, help="25, 587, 465, 110 and 995; takes root to start.")
 @click.option("--run-as", default="mailsrv", show_default=True, help="The user to become when started by root.")
 def init(
     folder: Path,
@@ -48,7 +52,7 @@ def init(
         raise Misused(f"{folder} is an instance already; `mailsrv --root {folder} up` starts it")
     if port_base and standard_ports:
         raise click.UsageError("--port-base and --standard-ports exclude each other")
-    listen = dataclasses.replace(Listen(), address=bind, **_ports(port_base, standard_ports))
+    listen = Listen(address=bind, **_ports(port_base, standard_ports))
     domains = domains or ("localhost",)
     wanted = Config(
         root=folder,
@@ -87,8 +91,9 @@ def up(ctx: click.Context, detach: bool) -> None:
         click.echo("mailsrv is running already")
         _tell(config, password)
         return
-    for finding in checks.taken_ports(config):
-        raise Failed(f"{finding.subject}: {finding.detail}: {finding.problem}")
+    for finding in (*checks.taken_ports(config), *checks.lmtp(config)):
+        if not finding.is_good:
+            raise Failed(f"{finding.subject}: {finding.detail}: {finding.problem}")
     command = [sys.executable, "-P", "-m", "supervisor.supervisord", "-c", str(config.supervisord_conf.absolute())]
     if not detach:
         _tell(config, password)
@@ -117,9 +122,9 @@ def down(ctx: click.Context) -> None:
     click.echo("mailsrv has ended")
 
 
-def _ports(base: int | None, standard: bool) -> dict[str, int]:
+def _ports(base: int | None, standard: bool) -> dict[str, Any]:
     if base:
-        return {name: base + offset for name, offset in configuration.PORT_OFFSETS.items()}
+        return {name: base + offset for name, offset in PORT_OFFSETS.items()}
     return dict(configuration.STANDARD_PORTS) if standard else {}
 
 
@@ -151,7 +156,7 @@ def _start_in_background(config: Config, command: list[str]) -> None:
 def _is_ready(program: outlook.Program, config: Config) -> bool:
     """Whether it does its work; `health` does when it keeps every listening socket."""
     kept = program.facts.get("sockets")
-    keeps_all = not isinstance(kept, list) or len(kept) == len(config.ports())
+    keeps_all = not isinstance(kept, list) or len(kept) == len(config.ports()) + bool(config.listen.lmtp)
     return program.is_up and program.beat_age is not None and keeps_all
 
 
@@ -172,7 +177,9 @@ def _tell(config: Config, password: str | None) -> None:
     user = f"{work.FIRST_USER}@{config.domains[0]}"
     click.echo("mailsrv listens:")
     for name, port in ports.items():
-        click.echo(f"  {name:6} {address}:{port}")
+        click.echo(f"  {name:11} {address}:{port}")
+    if config.listen.lmtp:
+        click.echo(f"  lmtp        {config.listen.lmtp}")
     _tell_password(config, password)
     click.echo("send a message:")
     click.echo(f"  curl smtp://{here}:{ports.get('smtp')} --mail-rcpt {user} --upload-file message.eml")

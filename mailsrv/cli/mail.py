@@ -12,7 +12,17 @@ from typing import BinaryIO, Final, cast
 
 import click
 
-from mailsrv.cli.context import NOT_WELL, Commands, Failed, as_json, complete_address, enter, print_json, print_table
+from mailsrv.cli.context import (
+    NOT_WELL,
+    Commands,
+    Failed,
+    as_json,
+    complete_address,
+    enter,
+    moment,
+    print_json,
+    print_table,
+)
 from mailsrv.config import Config
 from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.identity import EntryId, arrival_of, new_entry_id
@@ -82,7 +92,7 @@ def show_entry(ctx: click.Context, entry_id: str, is_json: bool) -> None:
     if entry.reason:
         click.echo(f"why: {entry.reason}")
     if entry.due:
-        click.echo(f"next attempt: {datetime.fromtimestamp(entry.due, UTC).isoformat(timespec='seconds')}")
+        click.echo(f"next attempt: {moment(entry.due)}")
     click.echo(f"\n{head}")
 
 

@@ -8,6 +8,7 @@ import click
 from mailsrv.cli.context import Commands, Failed, as_json, complete_address, enter, print_json, print_table
 from mailsrv.config import Config
 from mailsrv.model.address import Mailbox, parse_mailbox
+from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.accounts import Accounts, Aliases, parse_account_address, parse_accounts, parse_aliases
 from mailsrv.work import instance
@@ -140,7 +141,7 @@ def _existing(config: Config, address: str) -> Mailbox:
 
 
 def _expect_domain_of_ours(config: Config, mailbox: Mailbox) -> None:
-    if mailbox.domain.lower() not in {domain.lower() for domain in config.domains}:
+    if domain_key(mailbox.domain) not in map(domain_key, config.domains):
         raise Failed(f"{mailbox.domain} is not in `domains` of {config.path.name} ({', '.join(config.domains)})")
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from mailsrv.cli.context import NOT_WELL, as_json, enter, enter_anyway, print_json, print_table
+from mailsrv.cli.context import NOT_WELL, as_json, enter, enter_anyway, moment, print_json, print_table
 from mailsrv.host.supervisor import STOP_TIMEOUT, ProcessState, Supervisor
 from mailsrv.model.mistake import Mistake
 from mailsrv.store import incidents
@@ -82,6 +82,8 @@ def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
     click.echo(f"spool: {spool}; the oldest undecided waits for {seen.oldest_undecided:.1f} s")
     if kept:
         click.echo(f"incidents: {kept}, in {Path('var/incidents')}")
+    for ban in seen.bans:
+        click.echo(f"banned: {ban.address}, until {moment(ban.until)}, failed logins: {ban.failures}")
     for problem in seen.problems:
         click.echo(f"PROBLEM {problem}")
     click.echo("all is well" if seen.is_well else "not well")

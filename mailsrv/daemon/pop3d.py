@@ -4,24 +4,23 @@ Reads the network; reads mailboxes, locks them, and removes messages in UPDATE o
 """
 
 import functools
-import ipaddress
 import logging
-import socket
-import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from mailsrv.config import Config
 from mailsrv.daemon import service
-from mailsrv.daemon.server import Connection, Server, listening_sockets
-from mailsrv.host.passwords import Memory
+from mailsrv.daemon.connection import Connection, Unwelcome
+from mailsrv.daemon.logins import LoginFailure, answer_failure
+from mailsrv.daemon.server import Server, listening_sockets
 from mailsrv.protocol.pop3 import Session
 from mailsrv.protocol.pop3_events import Event, Listed, LoginOffered, MessageRequested, Refusal, UpdateRequested
 from mailsrv.store.accounts import Account
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.maildrop import Maildrop, MaildropInUseError
+from mailsrv.work.authentication import Authenticator
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
@@ -31,16 +30,25 @@ T = TypeVar("T")
 LISTENERS: Final = ("pop3", "pop3s")
 PIECE: Final = 64 * 1024  # octets of a message in memory at a time
 WORKERS: Final = 2  # password checks, listings and removals at once
+TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
+    Unwelcome.FULL: Refusal.TOO_MANY_CONNECTIONS,
+    Unwelcome.TOO_MANY_FROM_ADDRESS: Refusal.TOO_MANY_CONNECTIONS,
+    Unwelcome.BANNED: Refusal.BANNED,
+}
+# RFC 3206 §5: [AUTH] only for what is wrong with user or password, not with our files.
+REJECTED: Final[Mapping[LoginFailure, Refusal]] = {
+    LoginFailure.WRONG: Refusal.BAD_LOGIN,
+    LoginFailure.NOT_NOW: Refusal.NOT_NOW,
+}
 
 
 class Pop3:
     """What all connections share."""
 
-    def __init__(self, config: Config, server: Server) -> None:
+    def __init__(self, config: Config, server: Server, authenticator: Authenticator) -> None:
         self.server = server
         self.hostname = config.hostname
-        self.directory = Directory(config)
-        self.memory = Memory()
+        self.authenticator = authenticator
         self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
         self._mail = config.mail
 
@@ -52,17 +60,20 @@ class Pop3:
 class Pop3Connection(Connection[Session]):
     """One client: the session asks, accounts and maildrop answer."""
 
-    def __init__(self, pop3: Pop3) -> None:
-        super().__init__(pop3.server, Session(pop3.hostname))
+    def __init__(self, pop3: Pop3, listener: str) -> None:
+        super().__init__(pop3.server, Session(pop3.hostname), listener)
         self._pop3 = pop3
         self._maildrop: Maildrop | None = None
         self._message: BinaryIO | None = None
         self._is_working = False  # a worker has the maildrop in hand
         self._is_released = False
 
-    def greet(self) -> None:
-        refusal = Refusal.TOO_MANY_CONNECTIONS if self.server.is_full() else None
-        self.session.greet(refusal, takes_passwords=self.is_encrypted or _is_this_machine(self.peer))
+    def greet(self, unwelcome: Unwelcome | None) -> None:
+        refusal = TURNED_AWAY[unwelcome] if unwelcome else None
+        self.session.greet(refusal, takes_passwords=self.takes_passwords)
+
+    def secured(self) -> None:
+        raise RuntimeError("there is no STLS yet")
 
     def answer(self, event: Event) -> None:
         match event:
@@ -85,9 +96,11 @@ class Pop3Connection(Connection[Session]):
     # --- AUTHORIZATION -----------------------------------------------------------------------------
 
     def _log_in(self, user: str, password: str) -> None:
-        account = self._pop3.directory.account(user)
+        if self.server.is_banned(self):
+            self._refuse(Refusal.BANNED)
+            return
         self._work(
-            functools.partial(_open_maildrop, self._pop3, account, password),
+            functools.partial(_open_maildrop, self._pop3, user, password),
             functools.partial(self._logged_in, user),
         )
 
@@ -102,10 +115,11 @@ class Pop3Connection(Connection[Session]):
         else:
             if self._is_released:
                 self._unlock()
+            elif self.server.is_banned(self):  # meanwhile, by guesses over other connections
+                self._unlock()
+                self._refuse(Refusal.BANNED)
             elif self._maildrop is None:
-                logger.info("login failed: %s from %s", ascii(user), self.peer)
-                # RFC 3206 §4: [AUTH] only for what is wrong with user or password, not with our files.
-                self._refuse(Refusal.NOT_NOW if self._pop3.directory.mistakes() else Refusal.BAD_LOGIN)
+                answer_failure(self, self._pop3.authenticator, user, lambda why: self._refuse(REJECTED[why]))
             elif not self.session.is_closed:
                 self.server.count("logins")
                 self.session.admit([Listed(each.octets, each.uidl) for each in self._maildrop.messages])
@@ -132,7 +146,7 @@ class Pop3Connection(Connection[Session]):
                 self.session.end_message()
                 self.server.count("sent")
             self.server.progress += 1
-            self.transport.write(self.session.replies())
+            self.write(self.session.replies())
 
     def _close_message(self) -> None:
         if self._message is not None:
@@ -190,44 +204,24 @@ class Pop3Connection(Connection[Session]):
             self._maildrop = None
 
 
-def _is_this_machine(peer: str) -> bool:
-    address = ipaddress.ip_address(peer.partition("%")[0])
-    mapped = getattr(address, "ipv4_mapped", None)  # how an IPv6 socket shows an IPv4 client
-    return bool((mapped or address).is_loopback)
-
-
-def _open_maildrop(pop3: Pop3, account: Account | None, password: str) -> Maildrop | None:
-    """The account's maildrop, locked and listed; None where user or password is wrong."""
-    password_hash = account.password_hash if account else None
-    is_known = password_hash is not None and pop3.memory.knows(password_hash, password)
-    # `verify` is asked for unknown users as well: whether there is one does not show in the time taken.
-    if not (is_known or pop3.memory.verify(password_hash, password)) or account is None:
+def _open_maildrop(pop3: Pop3, user: str, password: str) -> Maildrop | None:
+    """The maildrop of who logs in, locked and listed; None where user or password is wrong."""
+    account = pop3.authenticator.verify(user, password)
+    if account is None:
         return None
     path = pop3.maildir(account)
     Maildir(path).create()
     return Maildrop(path)
 
 
-def _tls_context(config: Config) -> dict[str, ssl.SSLContext]:
-    """The context of each TLS listener; raises OSError."""
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(config.certificate, config.private_key)
-    return {"pop3s": context}
-
-
 def main() -> None:
     """The console script."""
-
-    def prepare(config: Config) -> tuple[dict[str, ssl.SSLContext], dict[str, socket.socket]]:
-        tls = _tls_context(config) if config.listen.pop3s else {}
-        return tls, listening_sockets(config, "pop3", LISTENERS)
-
-    config, heart, (tls, sockets) = service.start("pop3", prepare)
-    server = Server("pop3", heart, config.pop3)
-    pop3 = Pop3(config, server)
+    config, heart, sockets = service.start("pop3", lambda config: listening_sockets(config, "pop3", LISTENERS))
+    authenticator = Authenticator(config, Directory(config))
+    server = Server("pop3", config, heart, authenticator.failures)
+    pop3 = Pop3(config, server, authenticator)
     with pop3.workers:
-        server.run(config, sockets, lambda: Pop3Connection(pop3), tls, lambda: True)
+        server.run(sockets, lambda listener: Pop3Connection(pop3, listener))
 
 
 if __name__ == "__main__":

@@ -22,7 +22,15 @@ T = TypeVar("T")
 MISUSE: Final = 2
 
 # Modules that Python would import only when they are first needed: by then we may not be allowed to read them.
-_NEEDED_LATER: Final = ("encodings.idna", "encodings.ascii", "encodings.latin_1", "email.mime.text", "json.decoder")
+_NEEDED_LATER: Final = (
+    "encodings.idna",
+    "encodings.ascii",
+    "encodings.latin_1",
+    "encodings.punycode",
+    "email.mime.text",
+    "idna.uts46data",
+    "json.decoder",
+)
 
 
 def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...] = ()) -> tuple[Config, Heart, T]:

@@ -1,69 +1,118 @@
-"""mailsrv-smtpd, the supervisor's `smtp`: receives mail for our mailboxes and puts it into the spool.
+"""mailsrv-smtpd, the supervisor's `smtp`: receives mail for our mailboxes, and mail from our users, into the spool.
 
-Reads the network; creates drafts in `spool/tmp`, publishes them to `spool/new`; touches nothing else.
+Reads the network; creates drafts in `spool/tmp`, publishes them to `spool/new`; touches nothing else but the list of
+failed logins.
 """
 
 import logging
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.daemon import service
-from mailsrv.daemon.server import Connection, Server, listening_sockets
+from mailsrv.daemon.connection import Connection, Unwelcome
+from mailsrv.daemon.logins import Login, LoginFailure
+from mailsrv.daemon.server import Server, listening_sockets
 from mailsrv.model import reply, trace
+from mailsrv.model.address import ReversePath
 from mailsrv.model.envelope import Arrival, Envelope
 from mailsrv.model.failure import reply_to
-from mailsrv.model.identity import EntryId, new_entry_id
+from mailsrv.model.identity import EntryId, arrival_of, new_entry_id
+from mailsrv.model.reply import Reply
 from mailsrv.protocol.smtp import Session
 from mailsrv.protocol.smtp_events import (
+    AuthenticationBegun,
+    AuthenticationContinued,
     ContentAbandoned,
     ContentOffered,
     ContentReceived,
+    EncryptionOffered,
     Event,
+    Header,
+    HeaderEnded,
     Limits,
     MessageEnded,
     RecipientOffered,
+    Security,
     SenderOffered,
+    Service,
 )
 from mailsrv.store import entry
+from mailsrv.store.accounts import Account
 from mailsrv.store.durable import Draft, Outcome
 from mailsrv.store.groupcommit import GroupCommit
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.authentication import Authenticator
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
+
+SERVICES: Final[Mapping[str, Service]] = {
+    "smtp": Service.MAIL,
+    "submission": Service.SUBMISSION,
+    "submissions": Service.SUBMISSION,
+    "lmtp": Service.LMTP,
+}
+TURNED_AWAY: Final[Mapping[Unwelcome, Reply]] = {
+    Unwelcome.FULL: reply.TOO_MANY_CONNECTIONS,
+    Unwelcome.TOO_MANY_FROM_ADDRESS: reply.TOO_MANY_FROM_ADDRESS,
+    Unwelcome.BANNED: reply.BANNED,
+}
+REJECTED: Final[Mapping[LoginFailure, Reply]] = {
+    LoginFailure.WRONG: reply.BAD_LOGIN,
+    LoginFailure.BANNED: reply.BANNED,
+    LoginFailure.MALFORMED: reply.NOT_THE_MECHANISM,
+    LoginFailure.NOT_NOW: reply.LOGIN_NOT_AVAILABLE,
+}
 
 
 class Smtp:
     """What all connections share."""
 
-    def __init__(self, config: Config, server: Server, commits: GroupCommit) -> None:
+    def __init__(self, config: Config, server: Server, directory: Directory, authenticator: Authenticator) -> None:
         self.server = server
         self.hostname = config.hostname
-        self.limits = Limits(config.smtp.max_message_octets, config.smtp.max_recipients)
-        self.directory = Directory(config)
+        self.own_sender_only = config.smtp.own_sender_only
+        self.limits = Limits(
+            max_message_octets=config.smtp.max_message_octets,
+            max_recipients=config.smtp.max_recipients,
+            max_messages=config.smtp.max_messages,
+            max_line_octets=config.smtp.max_line_octets,
+        )
+        self.directory = directory
+        self.authenticator = authenticator
         self.spool = Spool(config.spool)
-        self.commits = commits
+        self.commits = GroupCommit(server.call_from_thread)
 
 
 class SmtpConnection(Connection[Session]):
     """One client: the session asks, the directory and the spool answer."""
 
-    def __init__(self, smtp: Smtp) -> None:
-        super().__init__(smtp.server, Session(smtp.hostname, smtp.limits))
+    def __init__(self, smtp: Smtp, listener: str) -> None:
+        self._service = SERVICES[listener]
+        super().__init__(smtp.server, Session(smtp.hostname, smtp.limits, self._service), listener)
         self._smtp = smtp
+        self._login: Login | None = None
+        self._account: Account | None = None
         self._entry_id = EntryId("")
         self._draft: Draft | None = None
         self._fault: OSError | None = None
 
-    def greet(self) -> None:
-        self.session.greet(reply.TOO_MANY_CONNECTIONS if self.server.is_full() else None)
+    def greet(self, unwelcome: Unwelcome | None) -> None:
+        self.session.greet(self._security(), TURNED_AWAY[unwelcome] if unwelcome else None)
+
+    def secured(self) -> None:
+        self.session.secured(self._security())
 
     def answer(self, event: Event) -> None:
         match event:
             case ContentReceived(octets):
                 self._write(octets)
-            case SenderOffered():
-                self.session.accept()
+            case HeaderEnded(header):
+                self._complete_header(header)
+            case SenderOffered(sender):
+                self._answer_sender(sender.reverse_path)
             case RecipientOffered():
                 self._answer_recipient(event)
             case ContentOffered(envelope):
@@ -72,15 +121,65 @@ class SmtpConnection(Connection[Session]):
                 self._commit()
             case ContentAbandoned():
                 self._abandon()
+            case EncryptionOffered():
+                self._account = None
+                self.session.accept()
+                self.begin_tls()
+            case AuthenticationBegun(mechanism, response):
+                self._login = Login(self, self, self._smtp.authenticator, mechanism)
+                self._login.respond(response)
+            case AuthenticationContinued(response) if self._login is not None:
+                self._login.respond(response)
 
     def released(self) -> None:
         self._abandon()
+
+    def _security(self) -> Security:
+        mechanisms: tuple[str, ...] = ()
+        if self._service is Service.SUBMISSION and self.takes_passwords:
+            mechanisms = self._smtp.authenticator.mechanisms(bindings=self.bindings)
+        can_encrypt = self.server.certificates.context() is not None
+        return Security(self.is_encrypted, can_encrypt, mechanisms)
+
+    # --- AUTH --------------------------------------------------------------------------------------
+
+    def challenge(self, octets: bytes) -> None:
+        self.session.challenge(octets)
+
+    def admit(self, account: Account) -> None:
+        self._account = account
+        self.server.count("logins")
+        self.session.admit(str(account.mailbox))
+
+    def reject(self, failure: LoginFailure) -> None:
+        self.session.refuse(REJECTED[failure])
+
+    # --- the transaction ---------------------------------------------------------------------------
+
+    def _answer_sender(self, reverse_path: ReversePath) -> None:
+        """A user sends as itself; the null reverse-path is for what its mail program reports (RFC 8098 §3)."""
+        if self._account is not None and not self._smtp.directory.is_current(self._account):
+            # Removed, or given a new password: whoever this is may log in again.
+            self._account, self.session.identity = None, ""
+            self.session.refuse(reply.AUTHENTICATION_REQUIRED)
+        elif (
+            self._account is None
+            or reverse_path is None
+            or not self._smtp.own_sender_only
+            or self._smtp.directory.may_send_as(self._account, reverse_path)
+        ):
+            self.session.accept()
+        else:
+            self.session.refuse(reply.NOT_YOUR_ADDRESS)
 
     def _answer_recipient(self, event: RecipientOffered) -> None:
         forward_path = event.recipient.forward_path
         directory = self._smtp.directory
         if not directory.is_local(forward_path):
-            self.session.refuse(reply.RELAY_DENIED)
+            if self._account is not None:
+                self.session.accept()
+            else:
+                self.session.refuse(reply.RELAY_DENIED)
             return
         route = directory.route(forward_path)
         if route.refusal is not None and not route.local and not route.remote:
@@ -89,15 +188,25 @@ class SmtpConnection(Connection[Session]):
             self.session.accept()
 
     def _begin(self, envelope: Envelope) -> None:
-        hello = self.session.hello
-        protocol = "ESMTP" if hello.extended else "SMTP"
-        arrival = Arrival(datetime.now(UTC), protocol, hello.name, self.peer)
-        self._entry_id = new_entry_id(arrival.moment)
+        session = self.session
+        now, encryption = datetime.now(UTC), str(self.encryption or "")
+        arrival = Arrival(now, session.protocol, session.hello.name, self.peer, encryption, session.identity)
+        self._entry_id = new_entry_id(now)
         self._draft = self._smtp.spool.draft(self._entry_id)
         self._fault = None
-        self.session.accept()
+        session.accept()
         self._write(entry.render(envelope, arrival, self._entry_id))
         self._write(trace.received(arrival, self._smtp.hostname, self._entry_id, envelope))
+
+    def _complete_header(self, header: Header) -> None:
+        """RFC 6409 §8: what a user's mail program left out."""
+        missing = b""
+        if "date" not in header.names:
+            missing += trace.date(arrival_of(self._entry_id))
+        if "message-id" not in header.names:
+            missing += trace.message_id(self._entry_id, self._smtp.hostname)
+        if missing:
+            self._write(missing if header.is_separated else missing + b"\r\n")
 
     def _write(self, octets: bytes) -> None:
         if self._draft is not None:
@@ -118,7 +227,8 @@ class SmtpConnection(Connection[Session]):
     def _committed(self, outcome: Outcome) -> None:
         if outcome is None:
             self.server.count("accepted")
-            logger.info("%s accepted from [%s]", self._entry_id, self.peer)
+            by = f" by {self.session.identity}" if self.session.identity else ""
+            logger.info("%s accepted from [%s]%s", self._entry_id, self.peer, by)
             if not self.session.is_closed:
                 self.session.accept(f"queued as {self._entry_id}")
         else:
@@ -138,11 +248,12 @@ class SmtpConnection(Connection[Session]):
 
 def main() -> None:
     """The console script."""
-    config, heart, sockets = service.start("smtp", lambda config: listening_sockets(config, "smtp", ("smtp",)))
-    server = Server("smtp", heart, config.smtp)
-    commits = GroupCommit(server.call_from_thread)
-    smtp = Smtp(config, server, commits)
-    server.run(config, sockets, lambda: SmtpConnection(smtp), {}, commits.is_alive)
+    config, heart, sockets = service.start("smtp", lambda config: listening_sockets(config, "smtp", tuple(SERVICES)))
+    directory = Directory(config)
+    authenticator = Authenticator(config, directory)
+    server = Server("smtp", config, heart, authenticator.failures)
+    smtp = Smtp(config, server, directory, authenticator)
+    server.run(sockets, lambda listener: SmtpConnection(smtp, listener), smtp.commits.is_alive)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailsrv.config import Delivery
 from mailsrv.model.identity import EntryId
+from mailsrv.settings import Delivery
 from mailsrv.store import durable
 from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome

@@ -12,7 +12,9 @@ from mailsrv.host import listening
 from mailsrv.host.certificates import expiry
 from mailsrv.host.privileges import user_exists
 from mailsrv.host.supervisor import Supervisor, SupervisorError
+from mailsrv.host.tls import Certificates
 from mailsrv.store.durable import has_honest_syncfs
+from mailsrv.work.instance import acting_as, owner_is_missing
 from mailsrv.work.routing import Directory
 
 MAX_SOCKET_PATH: Final = 107  # octets, unix(7)
@@ -39,7 +41,8 @@ def check(config: Config) -> list[Finding]:
         *_users(config),
         *_directory(config),
         *_folders(config),
-        *_certificate(config),
+        *_tls_pairs(config),
+        *lmtp(config),
         *_supervisor(config),
     ]
 
@@ -56,6 +59,10 @@ def _directory(config: Config) -> Iterator[Finding]:
     for path in (config.accounts, config.aliases):
         missing = "" if path.exists() else "is missing; `mailsrv up` makes it"
         yield Finding(path.name, str(path), mistakes.get(path, missing))
+    if without := directory.without_verifier():
+        names = ", ".join(map(str, without))
+        detail = f"without a SCRAM verifier, so SCRAM is not offered: {names}; `mailsrv user passwd` gives them one"
+        yield Finding("accounts", detail)
     for key, problem in directory.dangling():
         yield Finding("aliases", key, problem)
 
@@ -74,16 +81,39 @@ def _folders(config: Config) -> Iterator[Finding]:
         yield Finding("socket", path, f"is longer than {MAX_SOCKET_PATH} octets; choose a shorter folder")
 
 
-def _certificate(config: Config) -> Iterator[Finding]:
+def _tls_pairs(config: Config) -> Iterator[Finding]:
+    """The pair for everybody, and those for the servers that clients may name."""
+    for mistake in Certificates(config.tls).mistakes():
+        yield Finding(str(mistake.path), "TLS", mistake.expected)
+    for certificate in (config.certificate, *sorted(config.tls.glob(f"*/{config.certificate.name}"))):
+        yield _certificate(certificate)
+        for path in (certificate, certificate.with_name(config.private_key.name)):
+            if not _is_readable(config, path):
+                yield Finding(str(path), "TLS", "expected to be readable for the user that the programs run as")
+
+
+def _certificate(path: Path) -> Finding:
     try:
-        end = expiry(config.certificate)
+        end = expiry(path)
     except (OSError, ValueError):
-        yield Finding("certificate", str(config.certificate), "expected a certificate in PEM there")
-        return
+        return Finding("certificate", str(path), f"expected a certificate in PEM at {path}")
     problem = "ends within 14 days" if end - datetime.now(UTC) < SOON else ""
-    yield Finding("certificate", f"{config.certificate}, until {end:%Y-%m-%d}", problem)
-    if not _is_readable(config.private_key):
-        yield Finding("private key", str(config.private_key), "expected to be readable")
+    return Finding("certificate", f"{path}, until {end:%Y-%m-%d}", problem)
+
+
+def lmtp(config: Config) -> Iterator[Finding]:
+    """The folder of the socket; whether the path is taken shows only while nobody of ours listens there."""
+    if not config.listen.lmtp:
+        return
+    path = config.root / config.listen.lmtp
+    problem = ""
+    if len(os.fsencode(config.listen.lmtp)) > MAX_SOCKET_PATH:
+        problem = f"is longer than {MAX_SOCKET_PATH} octets"
+    elif not path.parent.is_dir():
+        problem = "its folder is missing"
+    elif path.exists() and not path.is_socket():
+        problem = "is in the way: not a socket"
+    yield Finding("lmtp", str(path), problem and f"{problem}; change lmtp in [listen] of {config.path.name}")
 
 
 def _supervisor(config: Config) -> Iterator[Finding]:
@@ -107,5 +137,8 @@ def taken_ports(config: Config) -> Iterator[Finding]:
             yield Finding(subject, f"{config.listen.address}:{port}", problem)
 
 
-def _is_readable(path: Path) -> bool:
-    return os.access(path, os.R_OK)
+def _is_readable(config: Config, path: Path) -> bool:
+    if owner_is_missing(config):  # which is told of by itself
+        return True
+    with acting_as(config):
+        return os.access(path, os.R_OK, effective_ids=True)

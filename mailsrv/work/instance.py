@@ -12,11 +12,13 @@ from mailsrv.host import supervisord_conf
 from mailsrv.host.certificates import self_signed
 from mailsrv.host.passwords import hash_password
 from mailsrv.host.privileges import create_system_user, give, group_of, owner, user_exists
+from mailsrv.host.scram import make_verifier, prepared
 from mailsrv.model.address import Mailbox
 from mailsrv.model.mistake import Mistake
-from mailsrv.store.accounts import put_line
+from mailsrv.store.accounts import Account, put_line, render_account
 from mailsrv.store.durable import write_file
 from mailsrv.store.maildir import Maildir, mailbox_path
+from mailsrv.store.secret import write_secret
 from mailsrv.store.spool import Spool
 
 FIRST_USER = "admin"
@@ -43,7 +45,7 @@ def command_of(program: str) -> str:
 
 
 def complete(config: Config) -> tuple[list[str], str | None]:
-    """Make the folders, the TLS pair and a first account where they are missing.
+    """Make the folders, the secret, the TLS pair and a first account where they are missing.
 
     Says what was made, and the first account's password, which stands nowhere else. Raises OSError, NoSuchUserError,
     and Mistake where `accounts` is missing although there are mailboxes.
@@ -58,6 +60,7 @@ def complete(config: Config) -> tuple[list[str], str | None]:
     _make_folders(config, is_new=is_new)
     with acting_as(config):
         Spool(config.spool).create_folders()
+    _make_secret(config)
     if not config.certificate.exists() or not config.private_key.exists():
         certificate, key = self_signed(config.hostname)
         with acting_as(config):
@@ -81,7 +84,8 @@ def owner_is_missing(config: Config) -> bool:
 
 def add_account(config: Config, mailbox: Mailbox, password: str) -> bool:
     """Add an account, or change its password; says whether there was one. Raises OSError."""
-    was_there = edit(config, config.accounts, mailbox, f"{mailbox} {hash_password(password)}")
+    account = Account(mailbox, hash_password(prepared(password)), make_verifier(password))
+    was_there = edit(config, config.accounts, mailbox, render_account(account))
     with acting_as(config):
         Maildir(mailbox_path(config.mail, mailbox)).create()
     return was_there
@@ -130,6 +134,14 @@ def _make_folders(config: Config, *, is_new: bool) -> None:
             folder.chmod(0o700)  # two of them come with the project, open to everybody
         if ids is not None:
             _give_tree(folder, ids)
+
+
+def _make_secret(config: Config) -> None:
+    if not config.secret.exists():
+        write_secret(config.secret)
+    # In a folder where the programs may make nothing, so it is handed over; again where that was cut short.
+    if (ids := owner(config.run_as)) is not None:
+        give(config.secret, ids)
 
 
 def _give_tree(folder: Path, ids: tuple[int, int]) -> None:

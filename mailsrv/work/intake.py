@@ -92,6 +92,8 @@ class Intake:
                 raise FormatError(error.reason, error.line, _octet_of_line(header, error.line)) from error
             # The envelope is known, so the content is none of our business.
             fields, envelope = (Field("", header, 1),), block.envelope
+        if not envelope.is_ascii:
+            envelope = envelope.saying_smtputf8()  # for the relay to know
         if block is None:
             fields = tuple(field for field in fields if field.name != "bcc")
         body = start + len(header)

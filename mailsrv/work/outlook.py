@@ -1,5 +1,6 @@
 """How an instance is: programs, spool, problems; what `mailsrv status` shows. Reading only."""
 
+import contextlib
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from mailsrv.config import Config
 from mailsrv.host.supervisor import ProcessState, Supervisor, SupervisorError
 from mailsrv.model.identity import EntryId, arrival_of
 from mailsrv.store.entry import FormatError
+from mailsrv.store.failed_logins import Ban, read_bans
 from mailsrv.store.heartbeat import Fact, read_beat
 from mailsrv.store.retry import WAITING, read_retry
 from mailsrv.store.spool import Spool, State, shown
@@ -47,12 +49,13 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Everything at a glance; `oldest_undecided` in seconds, `problems` in words."""
+    """Everything at a glance; `oldest_undecided` in seconds, `problems` in words. A ban is no problem of ours."""
 
     programs: tuple[Program, ...]
     entries: Mapping[str, int]
     oldest_undecided: float
     problems: tuple[str, ...]
+    bans: tuple[Ban, ...]
 
     @property
     def is_well(self) -> bool:
@@ -93,7 +96,7 @@ def look(config: Config) -> Outlook:
     problems += [
         f"spool/new/{shown(name)} is no entry: put files into the drop box, {spool.root}" for name in strangers
     ]
-    return Outlook(tuple(programs), entries, oldest, tuple(problems))
+    return Outlook(tuple(programs), entries, oldest, tuple(problems), tuple(_bans(config)))
 
 
 def queue(config: Config) -> list[Listed]:
@@ -121,6 +124,12 @@ def _listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
         return Listed(entry_id, state, "", (), 0, due, str(error))
     recipients = tuple(str(each.forward_path) for each in block.envelope.recipients)
     return Listed(entry_id, state, str(block.envelope.sender.reverse_path or "<>"), recipients, octets, due, reason)
+
+
+def _bans(config: Config) -> list[Ban]:
+    with contextlib.suppress(OSError):  # what cannot be read now bans nobody either
+        return read_bans(config.failed_logins, time.time())
+    return []
 
 
 def _programs(config: Config, problems: list[str]) -> list[Program]:

@@ -17,7 +17,7 @@ from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId, arrival_of, derived_id
 from mailsrv.model.parameters import value_of
 from mailsrv.model.reply import Reply
-from mailsrv.protocol.report import FailedRecipient, Subject, failure_report
+from mailsrv.protocol.report import FailedRecipient, Subject, failure_report, is_international
 from mailsrv.store import entry, maildir
 from mailsrv.store.accounts import Account
 from mailsrv.store.batch import Plan, Step
@@ -187,7 +187,7 @@ class Planner:
 
     def _plan_remote(self, work: _Work, recipients: list[Recipient]) -> None:
         if recipients:
-            keys = tuple(recipient.forward_path.key for recipient in recipients)
+            keys = tuple(recipient.forward_path.exact_key for recipient in recipients)
             entry_id = work.derived_id("remote")
             self._plan_entry(work, entry_id, State.REMOTE, keys, lambda draft: _write_entry(draft, work, recipients))
 
@@ -220,12 +220,16 @@ class Planner:
     def _report(self, work: _Work, sender: Mailbox, refused: list[_Refusal]) -> list[bytes]:
         now = Arrival(datetime.now(UTC), "report")
         entry_id = work.derived_id("report")
-        envelope = Envelope(Sender(None), (Recipient(sender),))
+        # RFC 8689 §5: a report shows what the message was about, and asks for what the message asked for.
+        parameters = tuple(each for each in work.sender.parameters if each[0] == "REQUIRETLS")
+        envelope = Envelope(Sender(None, parameters), (Recipient(sender),))
         failed = [
             FailedRecipient(each.recipient.forward_path, value_of(each.recipient.parameters, "ORCPT"), each.reason)
             for each in refused
         ]
         subject = Subject(work.entry_id, work.sender, work.arrival, _header_of(work))
+        if is_international(subject, failed):
+            envelope = envelope.saying_smtputf8()
         hostname = self._config.hostname
         return [
             entry.render(envelope, now, entry_id),
@@ -265,7 +269,10 @@ def _write_with_lf(draft: Draft, prefix: bytes, pieces: Iterable[bytes]) -> int:
 
 def _write_entry(draft: Draft, work: _Work, recipients: list[Recipient]) -> None:
     """A copy of the entry for some of its recipients."""
-    block = entry.render(Envelope(work.sender, tuple(recipients)), work.arrival, work.entry_id)
+    envelope = Envelope(work.sender, tuple(recipients))
+    if not envelope.is_ascii:  # an alias of ours may lead there from an address in ASCII
+        envelope = envelope.saying_smtputf8()
+    block = entry.render(envelope, work.arrival, work.entry_id)
     _write_all(draft, itertools.chain([block], _pieces(work)))
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from mailsrv.config import Config
 from mailsrv.model import reply
 from mailsrv.model.address import Mailbox
+from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.model.reply import Reply
 from mailsrv.store.accounts import Account, Accounts, Aliases, parse_accounts, parse_aliases
@@ -14,7 +15,7 @@ from mailsrv.store.kept import Kept
 
 @dataclass(slots=True)
 class Route:
-    """What one forward-path comes to; keyed by Mailbox.key, so that nobody gets a message twice."""
+    """What one forward-path comes to; keyed by Mailbox.key or, elsewhere, exact_key: nobody gets a message twice."""
 
     local: dict[str, Account] = field(default_factory=dict)
     remote: dict[str, Mailbox] = field(default_factory=dict)
@@ -27,10 +28,12 @@ class Directory:
     def __init__(self, config: Config) -> None:
         no_accounts: Accounts = {}
         no_aliases: Aliases = {}
-        self._domains = frozenset(domain.lower() for domain in config.domains)
+        self._domains = frozenset(map(domain_key, config.domains))
         self._default_domain = config.domains[0]
         self._accounts = Kept(config.accounts, parse_accounts, no_accounts, is_optional=False)
         self._aliases = Kept(config.aliases, parse_aliases, no_aliases, is_optional=True)
+        self._counted: Accounts | None = None  # what is known of these accounts:
+        self._is_ready_for_scram = False
         self.mistakes()  # reads both: from now on there is a last good one
 
     def mistakes(self) -> list[Mistake]:
@@ -41,8 +44,45 @@ class Directory:
 
     def account(self, name: str) -> Account | None:
         """The account of a login name: an address, or a local part of the first domain."""
-        key = name if "@" in name else f"{name}@{self._default_domain}"
-        return self._accounts.current().get(key.lower())
+        return self._accounts.current().get(self.key_of(name))
+
+    def key_of(self, name: str) -> str:
+        """The same for all ways to write one login name, whether or not there is such an account."""
+        local_part, _, domain = name.rpartition("@") if "@" in name else (name, "@", self._default_domain)
+        return Mailbox(local_part, domain).key
+
+    def is_ready_for_scram(self) -> bool:
+        """Whether every account has a verifier, so that whoever can log in at all can do it by SCRAM."""
+        accounts = self._accounts.current()
+        if accounts is not self._counted:
+            self._is_ready_for_scram = all(account.scram_verifier for account in accounts.values())
+            self._counted = accounts
+        return self._is_ready_for_scram
+
+    def without_verifier(self) -> list[Mailbox]:
+        """The accounts that cannot log in by SCRAM."""
+        return [each.mailbox for each in self._accounts.current().values() if not each.scram_verifier]
+
+    def is_current(self, account: Account) -> bool:
+        """Whether there is still this account, and with the password that it had."""
+        found = self._accounts.current().get(account.mailbox.key)
+        return found is not None and found.password_hash == account.password_hash
+
+    def may_send_as(self, account: Account, mailbox: Mailbox) -> bool:
+        """Whether mail from `mailbox` may come from `account`: it is its address, or an alias that leads there.
+
+        An address that is another account's own stays that one's, even where its mail is passed on to this one.
+        """
+        accounts, followed = self._accounts.current(), set[str]()
+        todo = [mailbox]
+        while todo:
+            each = self._completed(todo.pop())
+            if each.key == account.mailbox.key:
+                return True
+            if each.key not in followed and each.key not in accounts and self.is_local(each):
+                followed.add(each.key)
+                todo += self._targets(each)
+        return False
 
     def dangling(self) -> list[tuple[str, str]]:
         """Aliases that lead nowhere, each with what is wrong."""
@@ -56,7 +96,7 @@ class Directory:
 
     def is_local(self, mailbox: Mailbox) -> bool:
         """Whether we are the ones to know what becomes of this mailbox."""
-        return not mailbox.domain or mailbox.domain.lower() in self._domains
+        return not mailbox.domain or domain_key(mailbox.domain) in self._domains
 
     def route(self, forward_path: Mailbox) -> Route:
         """Follow aliases until accounts and other hosts are left."""
@@ -68,14 +108,14 @@ class Directory:
                 case str(key):
                     followed[key] = True
                 case mailbox if not self.is_local(mailbox):
-                    route.remote[mailbox.key] = mailbox
+                    route.remote[mailbox.exact_key] = mailbox
                 case mailbox:
                     todo += self._settle(mailbox, route, followed)
         return route
 
     def _settle(self, mailbox: Mailbox, route: Route, followed: dict[str, bool]) -> Sequence[Mailbox | str]:
         """Settle a mailbox here; or of an alias not yet followed, what it leads to (from the last), its key first."""
-        mailbox = mailbox if mailbox.domain else Mailbox(mailbox.local_part, self._default_domain)
+        mailbox = self._completed(mailbox)
         targets = self._targets(mailbox)
         if targets and mailbox.key not in followed:
             followed[mailbox.key] = False
@@ -88,6 +128,9 @@ class Directory:
         else:
             route.refusal = reply.ALIAS_LOOP if targets else self._unknown()
         return ()
+
+    def _completed(self, mailbox: Mailbox) -> Mailbox:
+        return mailbox if mailbox.domain else Mailbox(mailbox.local_part, self._default_domain)
 
     def _unknown(self) -> Reply:
         """Somebody unknown while a file is broken may be whom the broken edit was about: our fault, so temporary."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 from typing import Any, Final
 
-from mailsrv.config import Health
+from mailsrv.settings import Health
 
 WINDOW: Final = 6  # samples
 TOO_MANY: Final = 5  # of them above the limit

@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from mailsrv.config import Config, Delivery
+from mailsrv.config import Config
 from mailsrv.model.address import parse_mailbox
 from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId, new_entry_id
+from mailsrv.settings import Delivery
 from mailsrv.store import entry
 from mailsrv.store.maildir import mailbox_path
 from mailsrv.store.maildrop import LOCK_NAME, Maildrop

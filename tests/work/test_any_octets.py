@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mailsrv.model.envelope import Arrival
 from mailsrv.model.identity import new_entry_id
+from mailsrv.model.international import is_visible
 from mailsrv.protocol.header import HeaderError, mailboxes, split_fields
 from mailsrv.store import entry
 from mailsrv.store.entry import FormatError, read_block
@@ -59,6 +60,10 @@ PARTS: Final = [
         b"group: x@y.z;",
         b"NOTIFY=NEVER",
         b"[IPv6:::1%\xc3\xa9]",
+        "j\u00f6rg@b\u00fccher.example".encode(),
+        "X-Receiver: <j\u00f6rg@\u4f8b\u3048.jp>".encode(),
+        "\u202e".encode(),
+        "\u3000".encode(),
     ),
 ]
 octets_of_mail: Final = st.binary(max_size=60) | st.lists(st.sampled_from(PARTS), max_size=25).map(b"".join)
@@ -72,7 +77,7 @@ def test_any_header_gives_mailboxes_that_can_be_rendered_or_a_header_error(octet
         fields = split_fields(octets)
         assert b"".join(field.raw for field in fields) == octets
         for mailbox in mailboxes(fields, NAMES):
-            assert str(mailbox).isascii()
+            assert is_visible(str(mailbox))
     except HeaderError as error:
         assert 1 <= error.line <= octets.count(b"\n") + 1
 

@@ -5,17 +5,19 @@ import email.policy
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 
 import pytest
 
-from mailsrv.config import Config, Delivery
+from mailsrv.config import Config
 from mailsrv.model import reply
 from mailsrv.model.address import parse_mailbox
-from mailsrv.model.envelope import Recipient
+from mailsrv.model.envelope import Recipient, Sender
 from mailsrv.model.identity import EntryId, derived_id, new_entry_id
+from mailsrv.settings import Delivery
 from mailsrv.store.batch import Plan, Step, write_batch
 from mailsrv.store.durable import Move
 from mailsrv.store.maildir import Maildir
@@ -23,6 +25,7 @@ from mailsrv.store.maildrop import Maildrop
 from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry, write_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.decide import BATCH, Decider
+from mailsrv.work.outlook import queue
 from mailsrv.work.routing import Directory
 from tests.work.instance import (
     CONTENT,
@@ -144,11 +147,19 @@ def test_remote_recipients_keep_their_parameters_and_aliases_of_ours_give_none_a
     file, found = spool.open(State.REMOTE, derived_id(entry_id, "remote"))
     with file:
         assert file.read() == CONTENT
-    assert found.envelope.sender.parameters == (("ENVID", "1"),)
+    assert found.envelope.sender == Sender(parse_mailbox("alice@example.org"), (("ENVID", "1"),))
     never = (("NOTIFY", "NEVER"),)
     eve, dave = parse_mailbox("eve@example.net"), parse_mailbox("dave@example.net")
     assert found.envelope.recipients == (Recipient(eve, never), Recipient(dave))
     assert len(letters(config, "bob")) == 1
+
+
+def test_recipients_elsewhere_that_differ_in_case_each_get_the_message(config: Config) -> None:
+    entry_id = accept(config, "Dave@example.net", "dave@example.net", "dave@EXAMPLE.NET")
+    deliver(config)
+    file, block = Spool(config.spool).open(State.REMOTE, derived_id(entry_id, "remote"))
+    file.close()
+    assert [each.forward_path.local_part for each in block.envelope.recipients] == ["Dave", "dave"]
 
 
 # --- reported --------------------------------------------------------------------------------------
@@ -180,6 +191,19 @@ def test_the_sender_gets_one_report_of_all_that_failed(config: Config) -> None:
     assert "Subject: hello" in header.get_content()
     assert b"Bye." not in letter
     assert unfinished(config) == []
+
+
+def test_a_report_needs_tls_where_the_message_did(config: Config) -> None:
+    for parameters in (" ENVID=1 REQUIRETLS", " ENVID=1"):
+        accept(config, block=f"X-Sender: <dave@example.net>{parameters}\r\nX-Receiver: <g@example.org>\r\n".encode())
+    deliver(config)
+    spool = Spool(config.spool)
+    found = []
+    for entry_id in spool.entries(State.REMOTE):
+        file, block = spool.open(State.REMOTE, entry_id)
+        file.close()
+        found.append(block.envelope.sender)
+    assert found == [Sender(None, (("REQUIRETLS", None),)), Sender(None)]
 
 
 @pytest.mark.parametrize("notify", ["NEVER", "never", "SUCCESS", "DELAY,SUCCESS"])
@@ -538,3 +562,68 @@ def test_an_entry_put_into_deferred_by_hand_is_decided(config: Config) -> None:
     decider.decide()
     assert len(letters(config, "bob")) == 1
     assert spool.entries(State.DEFERRED) == []
+
+
+# --- beyond ASCII ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def international(tmp_path: Path) -> Config:
+    config = replace(
+        make(tmp_path, "büro@example.org: jörg@bücher.example\n"), domains=("example.org", "bücher.example")
+    )
+    with config.accounts.open("a", encoding="utf-8") as file:
+        file.write("jörg@bücher.example $argon2id$none\n")
+    return config
+
+
+def test_a_letter_to_an_alias_of_any_script_lies_in_the_maildir_of_its_account(international: Config) -> None:
+    accept(international, "BU\u0308RO@example.org", "jörg@xn--bcher-kva.example", sender="用户@例え.jp")
+    deliver(international)
+    (path,) = (international.mail / "xn--bcher-kva.example" / "jörg" / "new").iterdir()
+    expected = "Return-Path: <用户@例え.jp>\nDelivered-To: jörg@bücher.example\n".encode() + ON_DISK
+    assert path.read_bytes() == expected
+    assert [folder.name for folder in international.mail.iterdir()] == ["xn--bcher-kva.example"]
+    assert unfinished(international) == []
+
+
+def test_a_sender_of_any_script_is_told_of_an_unknown_recipient_of_any_script(international: Config) -> None:
+    block = "X-Sender: <jörg@bücher.example> SMTPUTF8\r\nX-Receiver: <用户@bücher.example>\r\n"
+    accept(international, block=block.encode())
+    deliver(international)
+    (path,) = (international.mail / "xn--bcher-kva.example" / "jörg" / "new").iterdir()
+    report = parsed(path.read_bytes())
+    assert [part.defects for part in report.walk()] == [[]] * len(list(report.walk()))
+    words, status, _ = report.iter_parts()
+    assert "用户@bücher.example" in words.get_content()
+    assert status.get_content_type() == "message/global-delivery-status"
+    assert "Final-Recipient: utf-8; 用户@bücher.example\n".encode() in path.read_bytes()
+    assert unfinished(international) == []
+
+
+def test_a_report_that_speaks_utf_8_says_so_to_the_relay_and_another_does_not(international: Config) -> None:
+    for ghost in ("用户", "ghost"):
+        block = f"X-Sender: <dave@example.net> SMTPUTF8\r\nX-Receiver: <{ghost}@example.org>\r\n"
+        accept(international, block=block.encode())
+    deliver(international)
+    spool = Spool(international.spool)
+    reports = [spool.open(State.REMOTE, entry_id) for entry_id in spool.entries(State.REMOTE)]
+    for file, _ in reports:
+        file.close()
+    assert [block.envelope.sender.says_smtputf8 for _, block in reports] == [True, False]
+
+
+def test_an_alias_that_leads_to_a_mailbox_of_any_script_elsewhere_says_so_to_the_relay(tmp_path: Path) -> None:
+    config = make(tmp_path, "team@example.org: jörg@elsewhere.example\n")
+    entry_id = accept(config, "team@example.org")
+    deliver(config)
+    file, block = Spool(config.spool).open(State.REMOTE, derived_id(entry_id, "remote"))
+    file.close()
+    assert block.envelope.sender.says_smtputf8
+    assert block.envelope.recipients == (Recipient(parse_mailbox("jörg@elsewhere.example")),)
+
+
+def test_the_queue_shows_addresses_of_any_script(international: Config) -> None:
+    accept(international, "用户@例え.jp", sender="jörg@bücher.example")
+    (listed,) = queue(international)
+    assert (listed.sender, listed.recipients) == ("jörg@bücher.example", ("用户@例え.jp",))

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from mailsrv.config import Config, Delivery
+from mailsrv.config import Config
 from mailsrv.model.address import render_path
 from mailsrv.model.envelope import Recipient
 from mailsrv.model.identity import new_entry_id
+from mailsrv.settings import Delivery
 from mailsrv.store.entry import Block, FormatError, read_block
 from mailsrv.store.spool import Spool
 from mailsrv.work.intake import Intake
@@ -125,7 +126,7 @@ def test_the_sender_is_sender_or_else_the_only_from(take: Take, header: bytes, s
         (b"From: alice@example.org\nTo: undisclosed-recipients:;\n\n", 1, "recipient"),
         (b"From: alice@example.org\nTo: bob\n\n", 2, "To"),
         (b"From: alice@example.org\nSubject: x\n folded\nTo: bob@\n\n", 4, "To"),
-        (b"From: alice@example.org\r\nX: y\r\nCc: b\xc3\xb6b@example.org\r\n\r\n", 3, "Cc"),
+        (b"From: alice@example.org\r\nX: y\r\nCc: b\xf6b@example.org\r\n\r\n", 3, "Cc"),
         (b"no header\n", 1, "header"),
         (b" folded\nFrom: alice@example.org\n\n", 1, "header"),
         (b"\nFrom: alice@example.org\n", 1, "recipient"),
@@ -200,6 +201,30 @@ def test_an_entry_that_was_exported_can_be_dropped_again(tmp_path: Path, take: T
         assert (again.sender, again.recipients) == ("<alice@example.org>", ["bob@example.org"])
         assert again.content.count(b"Received: ") == 2
         assert again.content.endswith(exported[exported.index(b"Received: ") :])
+
+
+# --- addresses beyond ASCII ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "octets",
+    [
+        "From: jörg@bücher.example\nTo: bob@example.org\n\n",
+        "From: alice@example.org\nTo: Jörg <jörg@bücher.example>\n\n",
+        "X-Sender: <jörg@bücher.example> BODY=8BITMIME\nX-Receiver: <bob@example.org>\n\n",
+        "X-Sender: <>\nX-Receiver: <用户@例え.jp>\n\n",
+        "X-Sender: <jörg@bücher.example> SMTPUTF8\nX-Receiver: <用户@例え.jp>\n\n",
+    ],
+)
+def test_an_address_beyond_ascii_is_taken_and_said_so_to_the_relay(take: Take, octets: str) -> None:
+    envelope = take(octets.encode()).block.envelope
+    assert not envelope.is_ascii
+    assert envelope.sender.parameters.count(("SMTPUTF8", None)) == 1
+
+
+def test_what_needs_no_smtputf8_says_none(take: Take) -> None:
+    octets = "From: Jörg <alice@example.org>\nTo: bob@example.org\nSubject: ö\n\n".encode()
+    assert not take(octets).block.envelope.sender.says_smtputf8
 
 
 # --- what is added ---------------------------------------------------------------------------------

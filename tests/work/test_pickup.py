@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mailsrv.config import Config, Delivery
+from mailsrv.config import Config
 from mailsrv.model.identity import new_entry_id
+from mailsrv.settings import Delivery
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.pickup import MOST_AT_ONCE, Pickup, Scan
 from tests import killing

@@ -1,5 +1,6 @@
 """Where a forward-path leads."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_nobody_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("address", ["x@example.net", "x@sub.example.org", "x@[127.0.0.1]"])
 def test_another_domain_is_remote(tmp_path: Path, address: str) -> None:
     assert summary(route(tmp_path, address)) == ([], [address], None)
+
+
+def test_mailboxes_elsewhere_are_told_apart_by_case_and_their_domains_are_not(tmp_path: Path) -> None:
+    aliases = "team@example.org: Dave@example.net, dave@example.net, dave@EXAMPLE.net\n"
+    assert summary(route(tmp_path, "team@example.org", aliases)) == (
+        [],
+        ["Dave@example.net", "dave@example.net"],
+        None,
+    )
 
 
 def test_an_alias_leads_to_all_of_its_targets_each_once(tmp_path: Path) -> None:
@@ -79,6 +89,58 @@ def test_a_long_chain_of_aliases_is_followed_to_its_end(tmp_path: Path) -> None:
     lines = [f"a{n}@example.org: a{n + 1}@example.org" for n in range(3000)]
     found = route(tmp_path, "a0@example.org", "\n".join([*lines, "a3000@example.org: bob@example.org\n"]))
     assert summary(found) == (["bob@example.org"], [], None)
+
+
+# --- who may send as whom --------------------------------------------------------------------------
+
+ALIASES = """
+team@example.org: inner@example.org, carol@example.org
+inner@example.org: bob@example.org, x@example.net
+loop@example.org: pool@example.org, bob@example.org
+pool@example.org: loop@example.org
+alice@example.org: alice@example.org, bob@example.org
+elsewhere@example.net: bob@example.org
+"""
+
+
+@pytest.mark.parametrize(
+    ("address", "may"),
+    [
+        ("bob@example.org", True),
+        ("BOB@Example.ORG", True),
+        ("team@example.org", True),
+        ("Inner@example.org", True),
+        ("loop@example.org", True),
+        ("alice@example.org", False),  # her mail is passed on to him, and the address is hers
+        ("carol@example.org", False),
+        ("ghost@example.org", False),
+        ("postmaster@example.org", False),
+        ("x@example.net", False),
+        ("elsewhere@example.net", False),
+    ],
+)
+def test_an_account_sends_as_itself_and_as_the_aliases_that_lead_to_it(tmp_path: Path, address: str, may: bool) -> None:
+    directory = Directory(make(tmp_path, ALIASES))
+    bob = directory.account("bob")
+    assert bob
+    assert directory.may_send_as(bob, parse_mailbox(address)) == may
+
+
+def test_who_hears_what_postmaster_is_told_answers_as_postmaster(tmp_path: Path) -> None:
+    directory = Directory(make(tmp_path))
+    alice, bob = directory.account("alice"), directory.account("bob")
+    assert alice
+    assert bob
+    for mailbox in (Mailbox("postmaster", ""), Mailbox("Postmaster", "example.org")):
+        assert directory.may_send_as(alice, mailbox)
+        assert not directory.may_send_as(bob, mailbox)
+
+
+def test_an_account_that_passes_its_mail_on_still_sends_as_itself(tmp_path: Path) -> None:
+    directory = Directory(make(tmp_path, "bob@example.org: bob@example.net\n"))
+    bob = directory.account("bob")
+    assert bob
+    assert directory.may_send_as(bob, bob.mailbox)
 
 
 # --- postmaster ------------------------------------------------------------------------------------
@@ -178,3 +240,33 @@ def test_the_domain_of_a_mailbox_decides_whether_it_is_ours(tmp_path: Path) -> N
     assert directory.is_local(Mailbox("x", "EXAMPLE.org"))
     assert directory.is_local(Mailbox("postmaster", ""))
     assert not directory.is_local(Mailbox("x", "example.net"))
+
+
+# --- beyond ASCII ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ours", ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"])
+@pytest.mark.parametrize("asked", ["bücher.example", "bu\u0308cher.example", "XN--bcher-kva.example"])
+def test_a_domain_is_ours_in_whichever_form_it_is_written(tmp_path: Path, ours: str, asked: str) -> None:
+    directory = Directory(replace(make(tmp_path), domains=("example.org", ours)))
+    assert directory.is_local(Mailbox("x", asked))
+    assert not directory.is_local(Mailbox("x", "bucher.example"))
+
+
+def test_accounts_and_aliases_of_any_script_are_found_in_any_spelling(tmp_path: Path) -> None:
+    config = replace(
+        make(tmp_path, "büro@example.org: jörg@bücher.example\n"), domains=("example.org", "bücher.example")
+    )
+    with config.accounts.open("a", encoding="utf-8") as file:
+        file.write("jörg@xn--bcher-kva.example $argon2id$none\n用户@example.org $argon2id$none\n")
+    directory = Directory(config)
+    for address in ("büro@example.org", "BU\u0308RO@example.org", "jo\u0308rg@bücher.example"):
+        assert list(directory.route(parse_mailbox(address)).local) == ["jörg@xn--bcher-kva.example"]
+    assert directory.route(parse_mailbox("buero@example.org")).refusal is reply.NO_SUCH_MAILBOX
+    for name in ("jörg@bücher.example", "JO\u0308RG@xn--bcher-kva.example"):
+        account = directory.account(name)
+        assert account is not None
+        assert account.mailbox == Mailbox("jörg", "xn--bcher-kva.example")
+    assert directory.account("用户") is not None
+    assert directory.account("jörg") is None
+    assert directory.dangling() == []

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mailsrv.config import Health
+from mailsrv.settings import Health
 from mailsrv.work.vitals import Judge, Sample, Symptom
 
 SETTINGS = Health(interval=5, cpu_limit=90, busy_limit=600)

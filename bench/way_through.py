@@ -5,20 +5,15 @@ Figures of one machine at one moment: compare them with others of the same run o
 
 import argparse
 import asyncio
-import re
-import shutil
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from pathlib import Path
 
 import psutil
 
-USER = "admin@localhost"
+from bench.temporary import PORT_BASE, USER, emptied, instance, mailbox_of
+
 CONTENT = b"From: bench@example.org\r\nTo: admin@localhost\r\nSubject: bench\r\n\r\n" + b"0123456789abcde\r\n" * 240
-PORT_BASE = 41520
 
 
 async def send(port: int, messages: int) -> None:
@@ -91,28 +86,13 @@ def main() -> None:
     parser.add_argument("--drops", type=int, default=200)
     parser.add_argument("--idle-seconds", type=float, default=20)
     asked = parser.parse_args()
-    folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
-    root = folder / "instance"
-    mailsrv = [sys.executable, "-m", "mailsrv.cli.main"]
-    told = subprocess.run(
-        [*mailsrv, "init", str(root), "--port-base", str(PORT_BASE), "--run-as", "nobody"],
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    assert re.search("told only this once", told)
-    subprocess.run([*mailsrv, "--root", str(root), "up", "--detach"], check=True, capture_output=True)
-    mailbox = root / "var" / "mail" / "localhost" / "admin" / "new"
-    try:
+    with instance() as root:
+        mailbox = mailbox_of(root)
         measure_throughput(PORT_BASE, mailbox, 400, 20)
         many = measure_throughput(PORT_BASE, mailbox, asked.messages, 20)
         one = measure_throughput(PORT_BASE, mailbox, asked.messages // 8, 1)
-        shutil.rmtree(mailbox)
-        mailbox.mkdir(mode=0o700)
-        shutil.chown(mailbox, mailbox.parent.stat().st_uid)
-        waits = measure_drops(root / "var" / "spool", mailbox, asked.drops)
+        waits = measure_drops(root / "var" / "spool", emptied(mailbox), asked.drops)
         cpu, memory = measure_idling(root, asked.idle_seconds)
-    finally:
-        subprocess.run([*mailsrv, "--root", str(root), "down"], check=True, capture_output=True)
-        shutil.rmtree(folder)
     print(f"4 KB messages, 20 sessions, until all are in the mailbox: {many:.0f}/s")
     print(f"4 KB messages, one session, one after another:            {one:.0f}/s")
     print(f"drop to mailbox: p50 {statistics.median(waits):.1f} ms, p99 {waits[int(len(waits) * 0.99) - 1]:.1f} ms")

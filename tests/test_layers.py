@@ -13,13 +13,14 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Of each layer, the layers that it may import from.
 MAY_IMPORT = {
     "model": {"model"},
-    "config": {"model"},
+    "settings": {"model"},
+    "config": {"settings", "model"},
     "protocol": {"protocol", "model"},
     "store": {"store", "model"},
     "host": {"host", "model"},
-    "work": {"work", "config", "protocol", "store", "host", "model"},
-    "daemon": {"daemon", "work", "config", "protocol", "store", "host", "model"},
-    "cli": {"cli", "work", "config", "store", "host", "model"},
+    "work": {"work", "config", "settings", "protocol", "store", "host", "model"},
+    "daemon": {"daemon", "work", "config", "settings", "protocol", "store", "host", "model"},
+    "cli": {"cli", "work", "config", "settings", "store", "host", "model"},
 }
 
 # Of each outside package, the modules that may import it.
@@ -28,12 +29,14 @@ HOMES = {
     "psutil": {"host/processes.py"},
     "supervisor": {"host/supervisor.py"},
     "argon2": {"host/passwords.py"},
+    "scramp": {"host/scram.py"},
     "cryptography": {"host/certificates.py"},
     "uvloop": {"daemon/server.py"},
+    "idna": {"model/international.py"},
 }
 ONLY_IN_CLI = {"click", "rich"}
 NOT_IN_PROTOCOL = {"socket", "os", "time", "logging", "asyncio", "pathlib", "threading"}
-COMMON_IN_DAEMON = {"mailsrv.daemon.service", "mailsrv.daemon.server"}
+COMMON_IN_DAEMON = {f"mailsrv.daemon.{name}" for name in ("service", "server", "connection", "logins")}
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 40

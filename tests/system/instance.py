@@ -37,9 +37,13 @@ def wait_until(condition: Callable[[], T], what: str, patience: float = PATIENCE
 
 
 def free_port_base() -> int:
-    """A port N such that N to N+4 are free now."""
+    """A port N such that N to N+4 are free now, and that no other worker of this run will choose.
+
+    It is none of those that the kernel gives to clients (from 32768).
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     while True:
-        base = random.randrange(20_000, 60_000, 5)
+        base = random.randrange(10_000 + 5 * (worker % 16), 32_000, 5 * 16)
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for port in range(base, base + 5):
                 listener = stack.enter_context(socket.socket())
@@ -104,9 +108,16 @@ class Instance:
 
     def kill(self, program: str) -> None:
         """kill -9, of the one process and no other."""
-        pid = self.pid(program)
-        assert pid > 1, f"{program} has no process"
-        os.kill(pid, signal.SIGKILL)
+
+        def is_killed() -> bool:
+            pid = self.pid(program)
+            with contextlib.suppress(ProcessLookupError):  # supervisord has not yet seen that it is gone
+                if pid > 1:
+                    os.kill(pid, signal.SIGKILL)
+                    return True
+            return False
+
+        wait_until(is_killed, f"{program} has a process")
 
     def wait_until_running(self, program: str) -> None:
         wait_until(lambda: "RUNNING" in self.supervisorctl("status", program), f"{program} runs")
@@ -125,12 +136,24 @@ class Instance:
         return self.base
 
     @property
+    def submission_port(self) -> int:
+        return self.base + 1
+
+    @property
+    def submissions_port(self) -> int:
+        return self.base + 2
+
+    @property
     def pop3_port(self) -> int:
         return self.base + 3
 
     @property
     def pop3s_port(self) -> int:
         return self.base + 4
+
+    @property
+    def certificate(self) -> Path:
+        return self.root / "var" / "tls" / "cert.pem"
 
     @property
     def spool(self) -> Path:

@@ -4,10 +4,13 @@ import json
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
+from mailsrv.host.certificates import self_signed
+from mailsrv.store.failed_logins import FailedLogins, Policy
 from tests.system.instance import Instance, wait_until
 
 REMOTE = b"From: admin@localhost\nTo: bob@elsewhere.example\nSubject: far\n\nbody\n"
@@ -40,6 +43,24 @@ def test_up_does_not_put_a_new_accounts_file_in_the_place_of_a_lost_one(stopped:
     assert not (stopped.root / "var" / "accounts").exists()
 
 
+def test_addresses_of_any_script_are_added_found_and_shown(stopped: Instance) -> None:
+    toml = stopped.root / "mailsrv.toml"
+    toml.write_text(toml.read_text("utf-8").replace('domains = ["localhost"]', 'domains = ["bücher.example"]'), "utf-8")
+    assert stopped.mailsrv("user", "add", "Jörg", "--password-stdin", stdin=b"one\n").returncode == 0
+    again = stopped.mailsrv("user", "add", "JO\u0308RG@xn--bcher-kva.example", "--password-stdin", stdin=b"one\n")
+    assert "is there already" in again.stderr
+    letter = stopped.root / "letter"
+    letter.write_text("From: jörg@bücher.example\nSubject: x\n\nbody\n", "utf-8")
+    assert stopped.mailsrv("send", str(letter), "--from", "jörg", "--to", "用户@例え.jp").returncode == 0
+    (entry,) = json.loads(stopped.mailsrv("queue", "list", "--json").stdout)
+    assert (entry["sender"], entry["recipients"]) == ("jörg@bücher.example", ["用户@例え.jp"])
+    head = stopped.mailsrv("queue", "show", entry["entry_id"]).stdout
+    assert "X-Sender: <jörg@bücher.example> SMTPUTF8" in head
+    assert "X-Receiver: <用户@例え.jp>" in head
+    hidden = stopped.mailsrv("send", str(letter), "--to", "a\u202eb@example.org")
+    assert (hidden.returncode, "not U+202E" in hidden.stderr) == (2, True)
+
+
 def test_users_are_added_listed_changed_and_removed(stopped: Instance) -> None:
     assert stopped.mailsrv("user", "add", "Bob@localhost", "--password-stdin", stdin=b"one\n").returncode == 0
     again = stopped.mailsrv("user", "add", "bob", "--password-stdin", stdin=b"one\n")
@@ -58,6 +79,51 @@ def test_users_are_added_listed_changed_and_removed(stopped: Instance) -> None:
     assert "two" not in (stopped.root / "var" / "accounts").read_text()
 
 
+def test_an_account_can_log_in_by_scram_from_its_next_password_on(stopped: Instance) -> None:
+    accounts = stopped.root / "var" / "accounts"
+    assert "SCRAM-SHA-256$" in accounts.read_text()
+    accounts.write_text(" ".join(accounts.read_text().split()[:2]) + "\n")  # as a version before SCRAM wrote it
+    checked = stopped.mailsrv("check")
+    assert checked.returncode == 0
+    assert "not offered: admin@localhost; `mailsrv user passwd` gives them one" in checked.stdout
+    assert stopped.mailsrv("user", "passwd", "admin", "--password-stdin", stdin=b"new\n").returncode == 0
+    assert "SCRAM-SHA-256$" in accounts.read_text()
+    assert "user passwd" not in stopped.mailsrv("check").stdout
+
+
+def test_bans_are_shown_in_status_listed_and_lifted(stopped: Instance) -> None:
+    run = stopped.root / "var" / "run"
+    assert stopped.status()["bans"] == []
+    assert stopped.mailsrv("ban", "list").returncode == 0
+    assert list(run.glob("*logins*")) == []  # asking makes none
+    logins = FailedLogins(run / "logins", Policy(1, 2, 600, 900, ()))
+    for _ in range(2):
+        logins.failed("2001:db8::1", time.time())
+    (banned,) = stopped.status()["bans"]
+    assert (banned["address"], banned["failures"]) == ("2001:db8::/64", 2)
+    assert "banned: 2001:db8::/64, until 20" in stopped.mailsrv("status").stdout
+    assert json.loads(stopped.mailsrv("ban", "list", "--json").stdout) == [banned]
+    assert "2001:db8::/64" in stopped.mailsrv("ban", "list").stdout
+    assert not any("ban" in each for each in stopped.status()["problems"])
+    assert stopped.mailsrv("ban", "lift", "2001:db8::1").returncode == 0
+    assert logins.banned_until("2001:db8::1", time.time()) is None
+    logins.close()
+    again = stopped.mailsrv("ban", "lift", "2001:db8::1")
+    assert again.returncode == 1
+    assert "is not banned" in again.stderr
+    assert "expected an IP address, not 'alice'" in stopped.mailsrv("ban", "lift", "alice").stderr
+
+
+def test_a_list_of_bans_that_cannot_be_read_is_told_and_status_goes_on(stopped: Instance) -> None:
+    (stopped.root / "var" / "run" / "logins").mkdir()
+    assert stopped.status()["bans"] == []
+    for words in (("list",), ("lift", "192.0.2.1")):
+        done = stopped.mailsrv("ban", *words)
+        assert done.returncode == 1
+        assert "Is a directory: var/run/logins" in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 def test_aliases_are_added_listed_and_removed(stopped: Instance) -> None:
     assert stopped.mailsrv("alias", "add", "all", "admin", "far@elsewhere.example").returncode == 0
     assert {"address": "all@localhost", "targets": ["admin@localhost", "far@elsewhere.example"]} in json.loads(
@@ -71,8 +137,8 @@ def test_aliases_are_added_listed_and_removed(stopped: Instance) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("max_recipients = 1000", "max_recipients = true", ":24: max_recipients = True: expected a number from 100 to"),
-        ("pop3 = ", "pop4 = ", "there is no setting 'pop4' here; expected one of: address, smtp, pop3, pop3s"),
+        ("max_recipients = 1000", "max_recipients = true", ":32: max_recipients = True: expected a number from 100 to"),
+        ("pop3 = ", "pop4 = ", "there is no setting 'pop4' here; expected one of: address, smtp, submission"),
         ("[delivery]", "[delivery", "expected TOML: "),
         ('domains = ["localhost"]', 'domains = ["not a domain"]', ":4: domains = ['not a domain']: expected a list of"),
     ],
@@ -92,7 +158,7 @@ def test_a_mistake_in_the_configuration_is_told_by_line(stopped: Instance, old: 
 def test_a_program_that_cannot_read_its_configuration_says_why_in_its_log(instance: Instance) -> None:
     instance.configure(smtp__max_recipients=5)
     instance.supervisorctl("restart", "smtp")
-    assert "expected a number from 100 to 10000" in instance.log("smtp")
+    wait_until(lambda: "expected a number from 100 to 10000" in instance.log("smtp"), "its log says why")
     assert "Traceback" not in instance.log("smtp")
 
 
@@ -194,3 +260,17 @@ def test_restart_names_the_programs_when_it_is_misused(instance: Instance) -> No
     pid = instance.pid("pop3")
     assert instance.mailsrv("restart", "pop3").returncode == 0
     assert instance.pid("pop3") not in (0, pid)
+
+
+def test_check_tells_of_tls_pairs_that_the_programs_cannot_use(place: Path) -> None:
+    instance = Instance.create(place / "i", {"listen__lmtp": "missing/lmtp"})
+    tls = instance.certificate.parent
+    (tls / "mail.example.org").mkdir()
+    (tls / "key.pem").write_bytes(self_signed("localhost")[1])
+    told = instance.mailsrv("check").stdout
+    assert "PROBLEM var/tls/key.pem: expected the private key of cert.pem" in told
+    assert "PROBLEM var/tls/mail.example.org/cert.pem: expected to be there" in told
+    assert "PROBLEM lmtp: its folder is missing" in told
+    done = instance.mailsrv("up", "--detach")
+    assert done.returncode == 1
+    assert "its folder is missing" in done.stderr

@@ -39,6 +39,12 @@ def test_supervisord_writes_only_where_the_programs_may_not(instance: Instance) 
         assert file.stat().st_mode & 0o777 == 0o640
 
 
+def test_what_the_programs_share_for_logins_is_theirs_alone(instance: Instance) -> None:
+    secret = instance.root / "var" / "secret"
+    assert secret.stat().st_uid != 0
+    assert secret.stat().st_mode & 0o777 == 0o600
+
+
 def test_mail_can_be_read_by_nobody_else(instance: Instance) -> None:
     instance.send(b"Subject: private\r\n\r\nbody\r\n")
     instance.wait_delivered(1)

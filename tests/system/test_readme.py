@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mailsrv.config import Config
+from mailsrv.config import PORT_OFFSETS, Config
 from tests.system.instance import REPOSITORY, free_port_base
 
 PASSWORD_LINE = "PASSWORD=the-password-that-was-printed"
@@ -27,7 +27,7 @@ class Clone:
         subprocess.run(["git", "clone", "--quiet", str(REPOSITORY), str(folder)], check=True)
         self._install()
         base, settings = free_port_base(), Config(folder).listen
-        self._ports = {settings.smtp: base, settings.pop3: base + 3, settings.pop3s: base + 4}
+        self.ports = {getattr(settings, name): base + offset for name, offset in PORT_OFFSETS.items()}
         toml = folder / "mailsrv.toml"
         toml.write_text(self._with_ports(toml.read_text()).replace('run_as = "mailsrv"', 'run_as = "nobody"'))
 
@@ -41,7 +41,7 @@ class Clone:
         (environment / "installed").touch()
 
     def _with_ports(self, text: str) -> str:
-        for old, new in self._ports.items():
+        for old, new in self.ports.items():
             text = text.replace(str(old), str(new))
         return text
 
@@ -63,17 +63,19 @@ def clone(place: Path) -> Iterator[Clone]:
 
 
 def test_the_lines_of_the_readme_do_what_it_says(clone: Clone) -> None:
-    start, password, send, read, look_after, end, test = _blocks((clone.folder / "README.md").read_text())
+    start, password, send, submit, read, look_after, end, test = _blocks((clone.folder / "README.md").read_text())
     told = clone.run(start)
-    for name, port in {"smtp": 2525, "pop3": 2110, "pop3s": 2995}.items():
-        assert re.search(rf"{name} +127\.0\.0\.1:{clone._ports[port]}", told)
+    for name in PORT_OFFSETS:
+        port = clone.ports[getattr(Config(clone.folder).listen, name)]
+        assert re.search(rf"{name} +127\.0\.0\.1:{port}\n", told)
     found = re.search(r"told only this once: (\S+)", told)
     assert found
     assert password == f"{PASSWORD_LINE}\n"
     secret = f"PASSWORD={found.group(1)}\n"
     clone.run(send)
+    clone.run(secret + submit)
     new = clone.folder / "var" / "mail" / "localhost" / "admin" / "new"
-    clone.run(f"timeout 20 sh -c 'until [ $(ls {new} | wc -l) = 3 ]; do sleep 0.1; done'")
+    clone.run(f"timeout 20 sh -c 'until [ $(ls {new} | wc -l) = 4 ]; do sleep 0.1; done'")
     fetched = clone.run(secret + read)
     assert fetched.startswith("1 ")
     assert fetched.endswith("From: me@localhost\nTo: admin@localhost\nSubject: hello\n\nIt works.\n")

@@ -1,0 +1,1 @@
+"""Mail clients that people use, against a real instance."""

@@ -17,6 +17,7 @@ from mailsrv.settings import (
     Delivery,
     Drill,
     Health,
+    Ledger,
     Listen,
     Logins,
     Pop3,
@@ -46,6 +47,7 @@ TABLES: Final[Mapping[str, type]] = {
     "logins": Logins,
     "delivery": Delivery,
     "health": Health,
+    "ledger": Ledger,
     "drill": Drill,
 }
 
@@ -81,6 +83,7 @@ class Config:
     logins: Logins = field(default_factory=Logins)
     delivery: Delivery = field(default_factory=Delivery)
     health: Health = field(default_factory=Health)
+    ledger: Ledger = field(default_factory=Ledger)
     drill: Drill = field(default_factory=Drill)
 
     @property
@@ -144,8 +147,18 @@ class Config:
 
     @property
     def log(self) -> Path:
-        """Written by supervisord alone, for all programs."""
+        """Written by supervisord alone, for all programs; but for the ledger."""
         return self.var / "log"
+
+    @property
+    def books(self) -> Path:
+        """The ledger: the programs' own folder, in which supervisord writes nothing."""
+        return self.log / "ledger"
+
+    @property
+    def audit(self) -> Path:
+        """What the last audit of `health` came to."""
+        return self.run / "audit.json"
 
     @property
     def supervisor_socket(self) -> Path:

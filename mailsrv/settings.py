@@ -259,6 +259,18 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class Ledger:
+    """The books: var/log/ledger."""
+
+    keep_days: int = field(
+        default=30, metadata=described("days that it is kept", is_integer(2, 36_500), "a number of days from 2")
+    )
+    audit_interval: float = field(
+        default=3600, metadata=described("seconds between audits; `mailsrv audit` makes one at once", *_SECONDS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Drill:
     """For trying out the healing; leave it off."""
 

@@ -28,7 +28,9 @@ from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.identity import EntryId, arrival_of, new_entry_id
 from mailsrv.store import durable
 from mailsrv.store.entry import FormatError
+from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.books import arrived
 from mailsrv.work.instance import acting_as
 from mailsrv.work.intake import Given, Intake, Understood
 from mailsrv.work.outlook import Listed
@@ -172,7 +174,12 @@ def _spool_it(config: Config, intake: Intake, octets: BinaryIO, understood: Unde
         except BaseException:
             draft.abort()
             raise
+        size = draft.size
         durable.raise_first(durable.publish([(draft, spool.path(State.NEW, entry_id))]))
+        facts = {"with": "send", **understood.about()}
+        ledger = Ledger(config.books, "command", config.ledger.keep_days)
+        ledger.write([arrived(Kind.ACCEPTED, entry_id, understood.envelope, size, **facts)])
+        ledger.close()
     return entry_id
 
 

@@ -18,6 +18,7 @@ from mailsrv.daemon import service
 from mailsrv.host.bell import Bell
 from mailsrv.host.privileges import Capability
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
+from mailsrv.store.ledger import Ledger
 from mailsrv.store.spool import Spool
 from mailsrv.work.decide import Decider
 from mailsrv.work.pickup import Pickup, Scan
@@ -39,8 +40,9 @@ class Delivery:
         self._settings = config.delivery
         self._spool = Spool(config.spool)
         self._directory = Directory(config)
-        self._pickup = Pickup(config, self._spool)
-        self._decider = Decider(config, self._spool, self._directory, self._beat)
+        self._ledger = Ledger(config.books, "delivery", config.ledger.keep_days)
+        self._pickup = Pickup(config, self._spool, self._ledger)
+        self._decider = Decider(config, self._spool, self._directory, self._ledger, self._beat)
         self._bell = Bell()
         self._heart = heart
         self._scan = Scan(0, 0, (), is_cut_short=False)
@@ -126,12 +128,14 @@ class Delivery:
             logger.warning("%s", self._watch_problem)
 
     def _beat(self, in_hand: str) -> None:
+        self._ledger.retry()
         problems = [str(mistake) for mistake in self._directory.mistakes()]
+        problems += [each for each in (self._watch_problem, self._ledger.problem) if each]
         facts: dict[str, Fact] = {
             "taken": self._taken,
             "waiting": self._scan.waiting,
             "stuck": list(self._scan.stuck[:10]),
-            "problems": [*problems, self._watch_problem] if self._watch_problem else problems,
+            "problems": problems,
             **self._decider.facts(),
         }
         self._heart.beat(self._taken + self._decider.progress, facts, in_hand)

@@ -42,6 +42,7 @@ class Server:
         self.progress = 0
         self.counts: Counter[str] = Counter()
         self.certificates = Certificates(config.tls)
+        self.problems: list[Callable[[], str]] = []  # each asked with every heartbeat; empty is well
         self._heart = heart
         self._config = config
         self._settings: Smtp | Pop3 = config.smtp if name == "smtp" else config.pop3
@@ -136,8 +137,8 @@ class Server:
 
     def _beat(self) -> None:
         facts: dict[str, Fact] = {"connections": len(self._connections), **self.counts}
-        if mistakes := self.certificates.mistakes():
-            facts["problems"] = [str(mistake) for mistake in mistakes]
+        if problems := [*map(str, self.certificates.mistakes()), *(told for ask in self.problems if (told := ask()))]:
+            facts["problems"] = problems
         self._heart.beat(self.progress, facts)
 
     async def _serve(self, is_well: Callable[[], bool]) -> None:

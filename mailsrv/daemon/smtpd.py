@@ -1,11 +1,12 @@
 """mailsrv-smtpd, the supervisor's `smtp`: receives mail for our mailboxes, and mail from our users, into the spool.
 
 Reads the network; creates drafts in `spool/tmp`, publishes them to `spool/new`; touches nothing else but the list of
-failed logins.
+failed logins and the ledger.
 """
 
+import functools
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -42,8 +43,10 @@ from mailsrv.store import entry
 from mailsrv.store.accounts import Account
 from mailsrv.store.durable import Draft, Outcome
 from mailsrv.store.groupcommit import GroupCommit
+from mailsrv.store.ledger import Kind, Ledger, Line
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.authentication import Authenticator
+from mailsrv.work.books import arrived
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
@@ -83,7 +86,9 @@ class Smtp:
         self.directory = directory
         self.authenticator = authenticator
         self.spool = Spool(config.spool)
-        self.commits = GroupCommit(server.call_from_thread)
+        self.ledger = Ledger(config.books, "smtp", config.ledger.keep_days)
+        self.commits = GroupCommit(server.call_from_thread, self.ledger)
+        server.problems.append(lambda: self.ledger.problem)
 
 
 class SmtpConnection(Connection[Session]):
@@ -97,6 +102,7 @@ class SmtpConnection(Connection[Session]):
         self._account: Account | None = None
         self._entry_id = EntryId("")
         self._draft: Draft | None = None
+        self._line: Callable[[int], Line]  # of the message in hand, once its size is known
         self._fault: OSError | None = None
 
     def greet(self, unwelcome: Unwelcome | None) -> None:
@@ -194,6 +200,8 @@ class SmtpConnection(Connection[Session]):
         self._entry_id = new_entry_id(now)
         self._draft = self._smtp.spool.draft(self._entry_id)
         self._fault = None
+        facts = {"with": arrival.protocol, "peer": self.peer, "helo": arrival.helo, "auth": arrival.identity}
+        self._line = functools.partial(_line_of, self._entry_id, envelope, facts)
         session.accept()
         self._write(entry.render(envelope, arrival, self._entry_id))
         self._write(trace.received(arrival, self._smtp.hostname, self._entry_id, envelope))
@@ -222,13 +230,12 @@ class SmtpConnection(Connection[Session]):
         if draft is None:
             self.session.refuse(reply_to(self._fault) if self._fault else reply.LOCAL_ERROR)
             return
-        self._smtp.commits.submit(draft, self._smtp.spool.path(State.NEW, self._entry_id), self._committed)
+        final = self._smtp.spool.path(State.NEW, self._entry_id)
+        self._smtp.commits.submit(draft, final, self._line(draft.size), self._committed)
 
     def _committed(self, outcome: Outcome) -> None:
         if outcome is None:
             self.server.count("accepted")
-            by = f" by {self.session.identity}" if self.session.identity else ""
-            logger.info("%s accepted from [%s]%s", self._entry_id, self.peer, by)
             if not self.session.is_closed:
                 self.session.accept(f"queued as {self._entry_id}")
         else:
@@ -244,6 +251,11 @@ class SmtpConnection(Connection[Session]):
                 draft.abort()
             except OSError as error:  # delivery sweeps it later
                 logger.warning("a draft could not be removed: %s", error.strerror)
+
+
+def _line_of(entry_id: EntryId, envelope: Envelope, facts: dict[str, str], octets: int) -> Line:
+    """What the books say of a message that was accepted."""
+    return arrived(Kind.ACCEPTED, entry_id, envelope, octets, **facts)
 
 
 def main() -> None:

@@ -11,8 +11,9 @@ decided anew, and mailboxes are searched for what they hold already.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from mailsrv.model.identity import EntryId
 from mailsrv.store import durable
@@ -33,13 +34,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is to become of one entry: its steps, and the fates of the destinations that none of them serves."""
+    """What is to become of one entry: its steps, and the fates of the destinations that none of them serves.
+
+    `about` is what the ledger is told of the message with each of them.
+    """
 
     entry_id: EntryId
     state: State
     attempts: int
     steps: tuple[Step, ...]
     fates: dict[str, Fate]
+    about: dict[str, Any] = field(default_factory=dict)
 
 
 def write_batch(path: Path, plans: Sequence[Plan]) -> None:
@@ -68,13 +73,15 @@ def _to_json(plan: Plan) -> dict[str, object]:
         "attempts": plan.attempts,
         "steps": [[str(step.move.draft), str(step.move.final), list(step.destinations)] for step in plan.steps],
         "fates": {destination: asdict(fate) for destination, fate in plan.fates.items()},
+        "about": plan.about,
     }
 
 
 def _from_json(plan: dict[str, object]) -> Plan:
     steps = plan["steps"]
     fates = plan["fates"]
-    if not isinstance(steps, list) or not isinstance(fates, dict):
+    about = plan.get("about", {})
+    if not isinstance(steps, list) or not isinstance(fates, dict) or not isinstance(about, dict):
         raise TypeError("not a plan")
     return Plan(
         EntryId(str(plan["entry"])),
@@ -82,4 +89,5 @@ def _from_json(plan: dict[str, object]) -> Plan:
         int(str(plan["attempts"])),
         tuple(Step(Move(Path(draft), Path(final)), tuple(destinations)) for draft, final, destinations in steps),
         {destination: Fate(**fate) for destination, fate in fates.items()},
+        about,
     )

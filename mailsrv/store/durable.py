@@ -130,9 +130,15 @@ def settle(drafts: Sequence[Draft]) -> list[Outcome]:
     return outcomes
 
 
-def reveal(moves: Sequence[Move]) -> list[Outcome]:
-    """Rename settled drafts to their final names, and make the names durable."""
-    return _then_sync_folders(moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent)
+def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None = None) -> list[Outcome]:
+    """Rename settled drafts to their final names, and make the names durable.
+
+    `between` is told the outcomes of the renames before they are; it gives the descriptor of a file that is to be on
+    disk as well, or -1. On ext4 that costs next to nothing: syncing it commits the renames too.
+    """
+    return _then_sync_folders(
+        moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent, between
+    )
 
 
 def remove(paths: Sequence[Path]) -> list[Outcome]:
@@ -206,25 +212,34 @@ def _settle_group(drafts: Sequence[Draft]) -> list[Outcome]:
 
 
 def _then_sync_folders(
-    items: Sequence[_T], work: Callable[[_T], object], folder_of: Callable[[_T], Path]
+    items: Sequence[_T],
+    work: Callable[[_T], object],
+    folder_of: Callable[[_T], Path],
+    between: Callable[[list[Outcome]], int] | None = None,
 ) -> list[Outcome]:
     """Do `work` on each item, then make the names in each folder that it changed durable."""
     outcomes = [_outcome_of(work, item) for item in items]
+    fd = between(outcomes) if between else -1
     changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
     groups = list(_grouped(changed, lambda index: folder_of(items[index])))
-    synced = _sync_folders([folder_of(items[group[0]]) for group in groups])
+    synced = _sync_folders([folder_of(items[group[0]]) for group in groups], fd)
     for group, outcome in zip(groups, synced, strict=True):
         for index in group:
             outcomes[index] = outcome
     return outcomes
 
 
-def _sync_folders(folders: Sequence[Path]) -> list[Outcome]:
+def _sync_folders(folders: Sequence[Path], noted: int) -> list[Outcome]:
+    """Sync folders, and with them the file that is open as `noted`, if there is one: its failure keeps back no mail."""
     fds: list[int] = []
     try:
         for folder in folders:
             fds.append(_open_folder(folder))
-        if len(fds) >= SYNCFS_FROM and len({os.fstat(fd).st_dev for fd in fds}) == 1 and _is_honest(fds[0]):
+        devices = {os.fstat(fd).st_dev for fd in fds}
+        is_together = len(fds) >= SYNCFS_FROM and len(devices) == 1 and _is_honest(fds[0])
+        if noted >= 0 and not (is_together and os.fstat(noted).st_dev in devices):
+            _outcome_of(os.fsync, noted)
+        if is_together:
             return [_outcome_of(_syncfs, fds[0])] * len(fds)
         return [_outcome_of(os.fsync, fd) for fd in fds]
     except OSError as error:  # a folder went away: none of the names is promised

@@ -8,25 +8,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mailsrv.store.durable import Draft, Outcome, publish
+from mailsrv.store.ledger import Ledger, Line
 
 
 class GroupCommit:
     """A thread that publishes drafts in groups: whatever was submitted while the last group was being synced.
 
     `notify` is called in the thread once a group, with a function to be called where the submitters live
-    (`loop.call_soon_threadsafe` fits); that function calls each submitter's `done` with its outcome.
+    (`loop.call_soon_threadsafe` fits); that function calls each submitter's `done` with its outcome. Before that the
+    lines of all that were published are written into the ledger: what is acknowledged stands in the books.
     """
 
-    def __init__(self, notify: Callable[[Callable[[], None]], object], most: int = 256) -> None:
+    def __init__(self, notify: Callable[[Callable[[], None]], object], ledger: Ledger, most: int = 256) -> None:
         self._notify = notify
+        self._ledger = ledger
         self._most = most
         self._waiting: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
-    def submit(self, draft: Draft, final: Path, done: Callable[[Outcome], None]) -> None:
+    def submit(self, draft: Draft, final: Path, line: Line, done: Callable[[Outcome], None]) -> None:
         """Publish `draft` as `final` soon; from now on the draft is not the caller's."""
-        self._waiting.put(_Submission(draft, final, done))
+        self._waiting.put(_Submission(draft, final, line, done))
 
     def is_alive(self) -> bool:
         """Whether the thread runs; without it nothing is ever acknowledged."""
@@ -40,6 +43,7 @@ class GroupCommit:
     def _run(self) -> None:
         while group := self._next_group():
             outcomes = publish([(each.draft, each.final) for each in group])
+            self._ledger.write([each.line for each, outcome in zip(group, outcomes, strict=True) if outcome is None])
             finished = list(zip(group, outcomes, strict=True))
             self._notify(functools.partial(_tell, finished))
 
@@ -59,6 +63,7 @@ class GroupCommit:
 class _Submission(NamedTuple):
     draft: Draft
     final: Path
+    line: Line
     done: Callable[[Outcome], None]
 
 

@@ -18,10 +18,14 @@ DONE = "done"
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """What has become of a destination: `waiting`, with the last error, or `done` (delivered, reported, handed on)."""
+    """What has become of a destination: `waiting`, with the last error, or `done` (delivered, reported, handed on).
+
+    `kind` is a word of the ledger, set where this attempt came to it without a file of its own. No sidecar keeps it.
+    """
 
     state: str
     error: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,8 @@ class Retry:
         return fate is not None and fate.state == DONE
 
     def to_json(self) -> dict[str, object]:
-        return asdict(self)
+        fates = {key: {"state": fate.state, "error": fate.error} for key, fate in self.destinations.items()}
+        return {**asdict(self), "destinations": fates}
 
     @classmethod
     def from_json(cls, document: dict[str, object]) -> "Retry":

@@ -8,7 +8,7 @@ import logging
 import random
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mailsrv.model.identity import EntryId
@@ -18,6 +18,7 @@ from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome
 from mailsrv.store.retry import DONE, SERVED, WAITING, Fate, Retry, waiting_after, write_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.books import Books
 from mailsrv.work.plan import Written
 
 logger = logging.getLogger(__name__)
@@ -37,9 +38,10 @@ class Carried:
 class Carrier:
     """Carries plans out, in batches."""
 
-    def __init__(self, settings: Delivery, spool: Spool) -> None:
+    def __init__(self, settings: Delivery, spool: Spool, books: Books) -> None:
         self._settings = settings
         self._spool = spool
+        self._books = books
 
     def carry(self, plans: Sequence[tuple[Plan, list[Written]]]) -> list[Carried]:
         """Carry new plans out; raises OSError, nothing having happened, where the batch file cannot be written."""
@@ -69,18 +71,19 @@ class Carrier:
 
     def _without_finished(self, plan: Plan) -> Plan:
         """Of an interrupted plan, what is left to do: a draft that is gone was renamed."""
-        fates = dict(plan.fates)
-        left = []
-        for step in plan.steps:
-            if step.move.draft.exists():
-                left.append(step)
-            else:
-                fates |= dict.fromkeys(step.destinations, SERVED)
-        return Plan(plan.entry_id, plan.state, plan.attempts, tuple(left), fates)
+        finished = [step for step in plan.steps if not step.move.draft.exists()]
+        self._books.carried([replace(plan, steps=tuple(finished))], dict.fromkeys(map(id, finished)), again=True)
+        fates = {**plan.fates, **{key: SERVED for step in finished for key in step.destinations}}
+        return replace(plan, steps=tuple(step for step in plan.steps if step not in finished), fates=fates)
 
     def _carry_out(self, plans: Sequence[Plan]) -> list[Carried]:
+        """Make it visible, note it in the books, and only then retire the entries."""
         steps = [step for plan in plans for step in plan.steps]
-        outcomes = dict(zip(map(id, steps), durable.reveal([step.move for step in steps]), strict=True))
+
+        def note(renamed: list[Outcome]) -> int:
+            return self._books.carried(plans, dict(zip(map(id, steps), renamed, strict=True)))
+
+        outcomes = dict(zip(map(id, steps), durable.reveal([step.move for step in steps], note), strict=True))
         carried = [self._retire(plan, [(step, outcomes[id(step)]) for step in plan.steps]) for plan in plans]
         durable.forget([self._spool.batch])
         return carried
@@ -92,7 +95,6 @@ class Carrier:
         try:
             if all(fate.state == DONE for fate in fates.values()):
                 self._remove(plan)
-                logger.info("%s done: %s", plan.entry_id, ", ".join(fates))
                 return Carried(plan.entry_id)
             return Carried(plan.entry_id, due=self._defer(plan, fates))
         except OSError as error:
@@ -111,6 +113,7 @@ class Carrier:
         write_retry(self._spool.retry_path(plan.entry_id), retry)
         if plan.state is not State.DEFERRED:
             durable.move(self._spool.path(plan.state, plan.entry_id), self._spool.path(State.DEFERRED, plan.entry_id))
+        self._books.deferred(plan, retry)
         errors = "; ".join(f"{key}: {fate.error}" for key, fate in fates.items() if fate.state == WAITING)
         logger.warning("%s deferred for %.0f s after attempt %d: %s", plan.entry_id, pause, retry.attempts, errors)
         return retry.due
@@ -132,7 +135,7 @@ def _without(plan: Plan, failed: dict[int, OSError]) -> Plan:
     for step in plan.steps:
         if id(step) in failed:
             fates |= {destination: _fate_of(failed[id(step)]) for destination in step.destinations}
-    return Plan(plan.entry_id, plan.state, plan.attempts, tuple(s for s in plan.steps if id(s) not in failed), fates)
+    return replace(plan, steps=tuple(step for step in plan.steps if id(step) not in failed), fates=fates)
 
 
 def _fate_of(outcome: Outcome) -> Fate:

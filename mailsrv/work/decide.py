@@ -10,8 +10,10 @@ from mailsrv.model.identity import EntryId, arrival_of
 from mailsrv.store.batch import Plan
 from mailsrv.store.entry import FormatError
 from mailsrv.store.heartbeat import Fact
+from mailsrv.store.ledger import Kind, Ledger, line
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.books import Books
 from mailsrv.work.carry import Carried, Carrier
 from mailsrv.work.plan import Planner, Written
 from mailsrv.work.routing import Directory
@@ -25,10 +27,13 @@ FAULT_PAUSE: Final = 5.0  # seconds until an entry is tried again that could not
 class Decider:
     """Decides entries until none is left that can be decided now."""
 
-    def __init__(self, config: Config, spool: Spool, directory: Directory, beat: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, spool: Spool, directory: Directory, ledger: Ledger, beat: Callable[[str], None]
+    ) -> None:
         self._spool = spool
         self._planner = Planner(config, spool, directory)
-        self._carrier = Carrier(config.delivery, spool)
+        self._books = Books(ledger, spool)
+        self._carrier = Carrier(config.delivery, spool, self._books)
         self._beat = beat
         self._due: dict[EntryId, float] = {}  # deferred entries, by the time (since 1970) of the next attempt
         self._faulty: dict[EntryId, float] = {}  # entries to be let be until then (monotonic)
@@ -127,6 +132,7 @@ class Decider:
     def _hold(self, state: State, entry_id: EntryId, reason: str) -> None:
         logger.error("%s held: %s", entry_id, reason)
         try:
+            self._books.write([line(Kind.HELD, entry_id, why=reason)])
             self._spool.hold(state, entry_id, reason)
             self._due.pop(entry_id, None)
         except OSError as error:

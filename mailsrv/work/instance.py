@@ -15,6 +15,7 @@ from mailsrv.host.privileges import create_system_user, give, group_of, owner, u
 from mailsrv.host.scram import make_verifier, prepared
 from mailsrv.model.address import Mailbox
 from mailsrv.model.mistake import Mistake
+from mailsrv.store import ledger
 from mailsrv.store.accounts import Account, put_line, render_account
 from mailsrv.store.durable import write_file
 from mailsrv.store.maildir import Maildir, mailbox_path
@@ -60,6 +61,7 @@ def complete(config: Config) -> tuple[list[str], str | None]:
     _make_folders(config, is_new=is_new)
     with acting_as(config):
         Spool(config.spool).create_folders()
+        ledger.begin(config.books)
     _make_secret(config)
     if not config.certificate.exists() or not config.private_key.exists():
         certificate, key = self_signed(config.hostname)
@@ -128,7 +130,7 @@ def _make_folders(config: Config, *, is_new: bool) -> None:
         if (gid := group_of(config.run_as)) is not None:
             os.chown(folder, 0, gid)
     ids = owner(config.run_as)
-    for folder in (config.spool, config.mail, config.run, config.incidents, config.tls):
+    for folder in (config.spool, config.mail, config.run, config.incidents, config.tls, config.books):
         folder.mkdir(mode=0o700, exist_ok=True)
         if is_new:
             folder.chmod(0o700)  # two of them come with the project, open to everybody

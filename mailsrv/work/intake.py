@@ -23,6 +23,7 @@ from mailsrv.store import entry
 from mailsrv.store.durable import Draft
 from mailsrv.store.entry import FormatError
 from mailsrv.store.spool import Claim
+from mailsrv.work import books
 from mailsrv.work.octets import pieces_of, unparted
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,10 @@ class Understood:
     def has_field(self, name: str) -> bool:
         return any(field.name == name for field in self.fields)
 
+    def about(self) -> dict[str, str]:
+        """What people know the message by, for the books."""
+        return books.about(b"".join(field.raw for field in self.fields if field.name in books.KNOWN_BY))
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -66,17 +71,18 @@ class Intake:
         self._hostname = config.hostname
         self._dotstuff = config.delivery.dotstuff
 
-    def draft(self, claim: Claim, draft: Draft) -> Draft:
+    def draft(self, claim: Claim, draft: Draft) -> Understood:
         """Write a claimed file as an entry; raises FormatError, or OSError, and then has aborted the draft."""
         if claim.path.is_symlink():
             raise FormatError("expected a file, not a symbolic link: copy the file itself", 0, 0)
         try:
             with claim.path.open("rb") as file:
-                self.write(draft, file, self.understand(file), claim.entry_id, "drop")
+                understood = self.understand(file)
+                self.write(draft, file, understood, claim.entry_id, "drop")
         except BaseException:
             draft.abort()
             raise
-        return draft
+        return understood
 
     def understand(self, file: BinaryIO, given: Given = NOTHING_GIVEN) -> Understood:
         """What the file and `given` say; raises FormatError where no envelope can be learnt from them, OSError."""

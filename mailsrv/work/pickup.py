@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.model.identity import new_entry_id
+from mailsrv.model.identity import EntryId, new_entry_id
 from mailsrv.store import durable
 from mailsrv.store.durable import Draft
 from mailsrv.store.entry import FormatError
+from mailsrv.store.ledger import Kind, Ledger, Line, line
 from mailsrv.store.spool import Claim, Spool, State, shown
-from mailsrv.work.intake import Intake
+from mailsrv.work.books import arrived
+from mailsrv.work.intake import Intake, Understood
 
 logger = logging.getLogger(__name__)
 
@@ -73,8 +75,9 @@ class Scan:
 class Pickup:
     """Takes dropped files in: claim by rename, publish as an entry, remove the claim."""
 
-    def __init__(self, config: Config, spool: Spool) -> None:
+    def __init__(self, config: Config, spool: Spool, ledger: Ledger) -> None:
         self._spool = spool
+        self._ledger = ledger
         self._settle_seconds = config.delivery.settle_seconds
         self._intake = Intake(config)
         self._sightings: dict[str, _Sighting] = {}
@@ -88,6 +91,8 @@ class Pickup:
         claims = self._spool.claims()
         self._taken_in = [claim for claim in claims if self._spool.path(State.NEW, claim.entry_id).exists()]
         self._unfinished = [claim for claim in claims if claim not in self._taken_in]
+        found = [line(Kind.CLAIMED, each.entry_id, file=shown(each.path.name), again=True) for each in self._taken_in]
+        self._ledger.write(found)
         self._finish_taken_in()
         return len(claims)
 
@@ -174,9 +179,12 @@ class Pickup:
 
     def _take_in(self, claims: Sequence[Claim]) -> None:
         drafted: list[tuple[Claim, Draft]] = []
+        lines: dict[EntryId, Line] = {}
         for claim in claims:
+            draft = self._spool.draft(claim.entry_id)
             try:
-                drafted.append((claim, self._intake.draft(claim, self._spool.draft(claim.entry_id))))
+                lines[claim.entry_id] = _line_of(claim, draft, self._intake.draft(claim, draft))
+                drafted.append((claim, draft))
             except FormatError as error:
                 self._set_aside(claim, str(error))
             except OSError as error:
@@ -185,11 +193,13 @@ class Pickup:
                 logger.exception("%s cannot be understood", shown(claim.path.name))
                 self._set_aside(claim, f"a fault of mailsrv with this file: {error!r}")
         published = [(draft, self._spool.path(State.NEW, claim.entry_id)) for claim, draft in drafted]
-        for (claim, _), outcome in zip(drafted, durable.publish(published), strict=True):
-            if outcome is None:
-                self._taken_in.append(claim)
-                logger.info("%s taken in as %s", shown(claim.path.name), claim.entry_id)
-            else:
+        outcomes = durable.publish(published)
+        taken_in = [claim for (claim, _), outcome in zip(drafted, outcomes, strict=True) if outcome is None]
+        # While the claim stands, a line that a crash keeps from being written is written by the next process.
+        self._ledger.write([lines[claim.entry_id] for claim in taken_in])
+        self._taken_in += taken_in
+        for (claim, _), outcome in zip(drafted, outcomes, strict=True):
+            if outcome is not None:
                 self._keep(claim, outcome)
         self._finish_taken_in()
 
@@ -202,6 +212,8 @@ class Pickup:
                 logger.warning("the claim of %s cannot be removed now: %s", claim.entry_id, error.strerror)
 
     def _set_aside(self, claim: Claim, reason: str) -> None:
+        name = shown(claim.path.name)
+        self._ledger.write([line(kind, claim.entry_id, file=name, why=reason) for kind in (Kind.CLAIMED, Kind.BAD)])
         try:
             place = self._spool.set_aside(claim, reason)
         except OSError as error:
@@ -214,6 +226,11 @@ class Pickup:
         logger.warning("%s cannot be taken in now: %s", shown(claim.path.name), error.strerror)
         self._unfinished.append(claim)
         self._unfinished_until = time.monotonic() + FAULT_PAUSE
+
+
+def _line_of(claim: Claim, draft: Draft, understood: Understood) -> Line:
+    facts = {"file": shown(claim.path.name), **understood.about()}
+    return arrived(Kind.CLAIMED, claim.entry_id, understood.envelope, draft.size, **facts)
 
 
 _REASONS = {

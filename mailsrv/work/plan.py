@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from mailsrv.config import Config
 from mailsrv.model import reply, trace
@@ -18,16 +18,18 @@ from mailsrv.model.identity import EntryId, arrival_of, derived_id
 from mailsrv.model.parameters import value_of
 from mailsrv.model.reply import Reply
 from mailsrv.protocol.report import FailedRecipient, Subject, failure_report, is_international
-from mailsrv.store import entry, maildir
+from mailsrv.store import durable, entry, maildir
 from mailsrv.store.accounts import Account
 from mailsrv.store.batch import Plan, Step
 from mailsrv.store.durable import Draft, Move, copy_name
 from mailsrv.store.entry import Block
+from mailsrv.store.ledger import Kind
 from mailsrv.store.maildir import Maildir
-from mailsrv.store.retry import SERVED, WAITING, Fate, Retry, read_retry, waiting_after
+from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry, waiting_after
 from mailsrv.store.spool import Spool, State
+from mailsrv.work import books
 from mailsrv.work.octets import pieces_of, unparted
-from mailsrv.work.routing import Directory
+from mailsrv.work.routing import Directory, Route
 
 MAX_REPORTED_HEADER: Final = 64 * 1024
 
@@ -52,6 +54,7 @@ class _Work:
     is_suspect: bool  # an earlier attempt may have delivered parts of it
     written: list[Written] = field(default_factory=list)
     fates: dict[str, Fate] = field(default_factory=dict)
+    about: dict[str, Any] = field(default_factory=dict)  # for the books
 
     def __post_init__(self) -> None:
         # What is done stays done, also while a broken file hides that anything leads there.
@@ -105,9 +108,14 @@ class Planner:
         file, block = self._spool.open(state, entry_id)
         with file:
             work = _Work(entry_id, state, file, block, retry, is_suspect)
-            self._decide(work)
+            work.about = {"from": str(work.sender.reverse_path or ""), **books.about(_header_of(work))}
+            try:
+                self._decide(work)
+            except BaseException:
+                _discard(work.written)
+                raise
         steps = tuple(step for written in work.written for step in written.steps)
-        return Plan(entry_id, state, retry.attempts, steps, work.fates), work.written
+        return Plan(entry_id, state, retry.attempts, steps, work.fates, work.about), work.written
 
     def _decide(self, work: _Work) -> None:
         local: dict[str, Account] = {}
@@ -115,6 +123,7 @@ class Planner:
         refused: dict[str, _Refusal] = {}
         for recipient in work.block.envelope.recipients:
             route = self._directory.route(recipient.forward_path)
+            self._note_route(work, recipient.forward_path, route)
             local.update(route.local)
             for key, mailbox in route.remote.items():
                 remote[key] = recipient if mailbox == recipient.forward_path else Recipient(mailbox)
@@ -133,6 +142,14 @@ class Planner:
         self._plan_remote(work, [recipient for key, recipient in remote.items() if work.has_yet_to_serve(key)])
         self._plan_refused(work, [each for each in refused.values() if work.has_yet_to_serve(each.destination)])
 
+    def _note_route(self, work: _Work, forward_path: Mailbox, route: Route) -> None:
+        """For the books: to which destinations a recipient leads, unless it is the only one itself."""
+        keys = [*route.local, *route.remote]
+        if route.refusal is not None:
+            keys.append(f"report {forward_path.key}")
+        if keys != [str(forward_path)]:
+            work.about.setdefault("routes", {})[str(forward_path)] = keys
+
     def _is_expired(self, work: _Work) -> bool:
         age = datetime.now(UTC) - arrival_of(work.entry_id)
         return work.retry.attempts > 0 and age.total_seconds() > self._config.delivery.give_up_after
@@ -148,7 +165,7 @@ class Planner:
             try:
                 box = self._open_maildir(account)
                 if work.is_suspect and maildir.unique_name(work.entry_id) in box.uniques():
-                    work.fates[account.mailbox.key] = SERVED
+                    work.fates[account.mailbox.key] = Fate(DONE, kind=Kind.DELIVERED)
                 elif first is not None and self._link(work, first, box, account):
                     continue
                 else:
@@ -166,7 +183,7 @@ class Planner:
         try:
             lines = _write_with_lf(draft, prefix, _pieces(work))
             draft.flush()
-        except OSError:
+        except BaseException:
             draft.abort()
             raise
         move = box.move_of(work.entry_id, draft.size, lines)
@@ -193,7 +210,8 @@ class Planner:
 
     def _plan_refused(self, work: _Work, refused: list[_Refusal]) -> None:
         reported = [refusal for refusal in refused if not refusal.is_unwanted()]
-        work.fates |= {refusal.destination: SERVED for refusal in refused if refusal.is_unwanted()}
+        unwanted = Fate(DONE, kind=Kind.BOUNCED)
+        work.fates |= {refusal.destination: unwanted for refusal in refused if refusal.is_unwanted()}
         if not reported:
             return
         keys = tuple(refusal.destination for refusal in reported)
@@ -244,12 +262,21 @@ class Planner:
         try:
             write(draft)
             draft.flush()
-        except OSError as error:
+        except BaseException as error:
             draft.abort()
+            if not isinstance(error, OSError):
+                raise
             work.wait(keys, error)
             return
         move = Move(draft.path, self._spool.path(state, entry_id))
         work.written.append(Written(draft, [Step(move, keys)]))
+
+
+def _discard(written: Iterable[Written]) -> None:
+    """Leave nothing in the Maildirs of a plan that broke off."""
+    for each in written:
+        each.draft.close()
+        durable.forget([step.move.draft for step in each.steps])
 
 
 def _pieces(work: _Work) -> Iterable[bytes]:

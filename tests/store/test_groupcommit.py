@@ -6,6 +6,7 @@ from pathlib import Path
 
 from mailsrv.store.durable import Draft, Outcome
 from mailsrv.store.groupcommit import GroupCommit
+from mailsrv.store.ledger import Kind, Ledger, Reader, line
 
 
 class Inbox:
@@ -30,19 +31,21 @@ class Inbox:
 def submit(commits: GroupCommit, inbox: Inbox, number: int, draft: Path, final: Path) -> None:
     new = Draft(draft)
     new.write(b"octets %d" % number)
-    commits.submit(new, final, inbox.done(number))
+    commits.submit(new, final, line(Kind.ACCEPTED, str(number)), inbox.done(number))
 
 
 def test_each_submitter_is_told_its_own_outcome(tmp_path: Path) -> None:
     inbox = Inbox(50)
-    commits = GroupCommit(inbox.notify)
+    commits = GroupCommit(inbox.notify, Ledger(tmp_path / "ledger", "smtp", 30))
     for number in range(50):
         folder = tmp_path / "gone" if number == 7 else tmp_path
         submit(commits, inbox, number, folder / f"draft-{number}", tmp_path / f"{number}")
     assert inbox.complete.wait(30)
     commits.stop()
     assert {number for number, outcome in inbox.outcomes.items() if outcome is not None} == {7}
-    assert len(list(tmp_path.iterdir())) == 49
+    assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 49
+    noted = {each["id"] for each in Reader(tmp_path / "ledger").read()}
+    assert noted == {str(number) for number in range(50) if number != 7}
     assert (tmp_path / "49").read_bytes() == b"octets 49"
 
 
@@ -55,7 +58,7 @@ def test_what_waits_while_a_group_is_told_goes_together(tmp_path: Path) -> None:
         assert go_on.wait(30)
         inbox.notify(tell)
 
-    commits = GroupCommit(notify, most=10)
+    commits = GroupCommit(notify, Ledger(tmp_path / "ledger", "smtp", 30), most=10)
     submit(commits, inbox, 0, tmp_path / "draft", tmp_path / "0")
     assert first_told.wait(30)
     for number in range(1, 21):
@@ -68,7 +71,7 @@ def test_what_waits_while_a_group_is_told_goes_together(tmp_path: Path) -> None:
 
 def test_stopping_finishes_what_was_submitted(tmp_path: Path) -> None:
     inbox = Inbox(5)
-    commits = GroupCommit(inbox.notify)
+    commits = GroupCommit(inbox.notify, Ledger(tmp_path / "ledger", "smtp", 30))
     assert commits.is_alive()
     for number in range(5):
         submit(commits, inbox, number, tmp_path / f"draft-{number}", tmp_path / f"{number}")

@@ -13,6 +13,7 @@ from mailsrv.store import durable
 from mailsrv.store.accounts import put_line
 from mailsrv.store.durable import SPILL_OCTETS, Outcome
 from mailsrv.store.groupcommit import GroupCommit
+from mailsrv.store.ledger import Kind, Ledger, Reader, line
 from mailsrv.store.maildir import Maildir
 from mailsrv.store.maildrop import LOCK_NAME, Maildrop
 from mailsrv.store.spool import Spool, State
@@ -70,11 +71,12 @@ def test_a_killed_group_commit_keeps_what_it_acknowledged(tmp_path: Path) -> Non
             assert outcome is None
             (place / f"ack-{number}").mkdir()
 
-        commits = GroupCommit(lambda tell: tell(), most=2)
+        commits = GroupCommit(lambda tell: tell(), Ledger(place / "ledger", "smtp", 30), most=2)
         for number, entry_id in enumerate(ids(3)):
             draft = spool.draft(entry_id)
             draft.write(content_of(number))
-            commits.submit(draft, spool.path(State.NEW, entry_id), partial(acknowledge, number))
+            note = line(Kind.ACCEPTED, entry_id)
+            commits.submit(draft, spool.path(State.NEW, entry_id), note, partial(acknowledge, number))
         commits.stop()
 
     for place in killing.deaths(tmp_path, make_spool, work):
@@ -85,6 +87,10 @@ def test_a_killed_group_commit_keeps_what_it_acknowledged(tmp_path: Path) -> Non
             path = spool.path(State.NEW, entry_id)
             assert not path.exists() or path.read_bytes() == content_of(number)
             assert path.exists() or not (place / f"ack-{number}").exists()
+        noted = {each["id"] for each in Reader(place / "ledger").read()}
+        assert all(spool.path(State.NEW, EntryId(entry_id)).exists() for entry_id in noted)
+        acknowledged = {entry_id for number, entry_id in enumerate(ids(3)) if (place / f"ack-{number}").exists()}
+        assert acknowledged <= noted
 
 
 def test_the_drafts_of_a_living_process_are_not_swept(tmp_path: Path) -> None:

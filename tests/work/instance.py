@@ -11,9 +11,11 @@ from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId, new_entry_id
 from mailsrv.settings import Delivery
 from mailsrv.store import entry
+from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.maildir import mailbox_path
 from mailsrv.store.maildrop import LOCK_NAME, Maildrop
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.books import arrived
 from mailsrv.work.decide import Decider
 from mailsrv.work.pickup import Pickup
 from mailsrv.work.routing import Directory
@@ -53,6 +55,10 @@ def accept(
     entry_id = new_entry_id(now)
     block = block or entry.render(envelope_of(sender, recipients), Arrival(now, "ESMTP"), entry_id)
     Spool(config.spool).path(State.NEW, entry_id).write_bytes(block + content)
+    books = Ledger(config.books, "smtp", config.ledger.keep_days)
+    if recipients:
+        books.write([arrived(Kind.ACCEPTED, entry_id, envelope_of(sender, recipients), len(content))])
+    books.close()
     return entry_id
 
 
@@ -63,12 +69,18 @@ def drop(config: Config, name: str, octets: bytes) -> Path:
     return draft.rename(config.spool / name)
 
 
+def ledger_of(config: Config) -> Ledger:
+    """The ledger, as delivery writes it."""
+    return Ledger(config.books, "delivery", config.ledger.keep_days)
+
+
 def deliver(config: Config) -> Decider:
     """What `delivery` does from its start until nothing is left that can be done now."""
     spool = Spool(config.spool)
     spool.create_folders()
-    decider = Decider(config, spool, Directory(config), lambda _in_hand: None)
-    pickup = Pickup(config, spool)
+    ledger = ledger_of(config)
+    decider = Decider(config, spool, Directory(config), ledger, lambda _in_hand: None)
+    pickup = Pickup(config, spool, ledger)
     decider.recover()
     spool.sweep_drafts()
     pickup.recover()

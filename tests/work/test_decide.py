@@ -35,6 +35,7 @@ from tests.work.instance import (
     config_of,
     deliver,
     fetch_and_delete,
+    ledger_of,
     letters,
     maildir_of,
     make,
@@ -53,7 +54,7 @@ def config(tmp_path: Path) -> Config:
 
 def decider_of(config: Config, beat: Callable[[str], None] = lambda _in_hand: None) -> Decider:
     Spool(config.spool).create_folders()
-    return Decider(config, Spool(config.spool), Directory(config), beat)
+    return Decider(config, Spool(config.spool), Directory(config), ledger_of(config), beat)
 
 
 def retry_of(config: Config, entry_id: EntryId) -> Retry:

@@ -68,7 +68,8 @@ def take_in_file(config: Config, octets: bytes) -> Path:
     spool.create_folders()
     (spool.root / "dropped.eml").write_bytes(octets)
     claim = spool.claim(spool.root / "dropped.eml", new_entry_id(datetime.now(UTC)))
-    draft = Intake(config).draft(claim, spool.draft(claim.entry_id))
+    draft = spool.draft(claim.entry_id)
+    Intake(config).draft(claim, draft)
     draft.flush()
     draft.close()
     return draft.path
@@ -327,7 +328,8 @@ def test_a_big_file_takes_little_memory(tmp_path: Path) -> None:
     del octets
     claim = spool.claim(tmp_path / "big", new_entry_id(datetime.now(UTC)))
     tracemalloc.start()
-    with Intake(config_of(tmp_path)).draft(claim, spool.draft(claim.entry_id)) as draft:
+    with spool.draft(claim.entry_id) as draft:
+        Intake(config_of(tmp_path)).draft(claim, draft)
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert draft.size >= size

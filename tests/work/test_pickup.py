@@ -17,7 +17,7 @@ from mailsrv.settings import Delivery
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.pickup import MOST_AT_ONCE, Pickup, Scan
 from tests import killing
-from tests.work.instance import config_of, deliver, drop, letters, make, names_in, unfinished
+from tests.work.instance import config_of, deliver, drop, ledger_of, letters, make, names_in, unfinished
 
 MAIL = b"From: alice@example.org\nTo: bob@example.org\nSubject: x\n\nHello.\n"
 NONE: frozenset[str] = frozenset()
@@ -29,7 +29,7 @@ def config(tmp_path: Path) -> Config:
 
 
 def scan(config: Config, *closed: str) -> Scan:
-    return Pickup(config, Spool(config.spool)).scan(frozenset(closed))
+    return Pickup(config, Spool(config.spool), ledger_of(config)).scan(frozenset(closed))
 
 
 def entries(config: Config) -> list[str]:
@@ -52,7 +52,7 @@ def has_leases(folder: Path) -> bool:
 
 def scans(config: Config, seconds: float = 10.0) -> Iterator[Scan]:
     """Scans by one Pickup, again and again, until the test has seen enough."""
-    pickup = Pickup(config, Spool(config.spool))
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config))
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         yield pickup.scan(NONE)
@@ -110,7 +110,7 @@ def test_a_folder_in_the_drop_box_is_left_alone(config: Config) -> None:
 def test_a_crowd_is_taken_in_turns_in_the_order_of_names(config: Config) -> None:
     for number in range(MOST_AT_ONCE + 5):
         drop(config, f"{number:03}", MAIL.replace(b"Hello", b"Number %d" % number))
-    pickup = Pickup(config, Spool(config.spool))
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config))
     names = frozenset(f"{number:03}" for number in range(MOST_AT_ONCE + 5))
     assert pickup.scan(names) == Scan(MOST_AT_ONCE, 0, (), is_cut_short=True)
     assert pickup.scan(names) == Scan(5, 0, (), is_cut_short=False)
@@ -253,7 +253,7 @@ def test_the_same_bad_name_twice_keeps_both(config: Config) -> None:
 
 def test_a_file_that_cannot_be_taken_in_now_is_taken_in_later(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mailsrv.work.pickup.FAULT_PAUSE", 0.0)
-    pickup = Pickup(config, Spool(config.spool))
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config))
     drop(config, "a.eml", MAIL)
     (config.spool / "new").rmdir()
     assert pickup.scan(frozenset({"a.eml"})).taken == 1  # claimed, but not published
@@ -266,7 +266,7 @@ def test_a_file_that_cannot_be_taken_in_now_is_taken_in_later(config: Config, mo
 def test_files_that_cannot_be_claimed_are_let_be_for_a_while_and_show(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pickup = Pickup(config, Spool(config.spool))
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config))
     names = [f"{number:03}.eml" for number in range(MOST_AT_ONCE + 1)]
     for name in names:
         drop(config, name, MAIL)
@@ -288,7 +288,7 @@ def test_a_file_that_cannot_be_set_aside_now_is_set_aside_later(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mailsrv.work.pickup.FAULT_PAUSE", 0.0)
-    pickup = Pickup(config, Spool(config.spool))
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config))
     drop(config, "a.eml", b"nonsense\n")
     (config.spool / "bad").rmdir()
     pickup.scan(frozenset({"a.eml"}))
@@ -302,7 +302,7 @@ def test_a_claim_whose_entry_is_published_is_removed_and_the_entry_left_as_it_is
     spool = Spool(config.spool)
     claim = spool.claim(drop(config, "a.eml", MAIL), new_entry_id(datetime.now(UTC)))
     spool.path(State.NEW, claim.entry_id).write_bytes(b"published before the crash")
-    pickup = Pickup(config, spool)
+    pickup = Pickup(config, spool, ledger_of(config))
     assert pickup.recover() == 1
     pickup.scan(NONE)
     assert spool.path(State.NEW, claim.entry_id).read_bytes() == b"published before the crash"
@@ -321,7 +321,7 @@ def test_a_claim_that_cannot_be_removed_now_is_not_taken_in_again_and_keeps_no_o
         stuck = [Path(*claim.path.relative_to(config_root).parts[:-1]) for claim in (claims[0], claims[2])]
         for folder in stuck:
             folder.chmod(0o500)
-        pickup = Pickup(config, Spool(config.spool))
+        pickup = Pickup(config, Spool(config.spool), ledger_of(config))
         pickup.recover()
         counts = [(pickup.scan(NONE).taken, len(entries(config)), len(names_in(tmp))) for _ in range(2)]
         for folder in stuck:

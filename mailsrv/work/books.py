@@ -1,0 +1,103 @@
+"""Keeping the books: which lines of the ledger stand for what the programs do with a message."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from mailsrv.model.envelope import Envelope
+from mailsrv.model.identity import EntryId
+from mailsrv.store.batch import Plan, Step
+from mailsrv.store.durable import Outcome
+from mailsrv.store.ledger import Kind, Ledger, Line, line
+from mailsrv.store.retry import DONE, Retry
+from mailsrv.store.spool import Spool, State
+
+MAX_SHOWN: Final = 200  # characters of a field of the header
+KNOWN_BY: Final = frozenset({"message-id", "subject"})
+_FIELD: Final = re.compile(rb"^(message-id|subject):[ \t]*((?:[^\r\n]|\r?\n[ \t])*)", re.I | re.M)
+
+
+def about(header: bytes) -> dict[str, str]:
+    """What people know a message by: `message_id` and `subject`, as they stand in the header, unfolded and cut."""
+    found: dict[str, str] = {}
+    for name, value in _FIELD.findall(header):
+        text = " ".join(value.decode("utf-8", "replace").split())
+        found.setdefault(name.decode("ascii").lower().replace("-", "_"), text[:MAX_SHOWN])
+    return found
+
+
+def arrived(kind: Kind, entry_id: EntryId, envelope: Envelope, octets: int, **facts: str) -> Line:
+    """A new entry, accepted or claimed; facts that are empty are left out."""
+    return line(
+        kind,
+        entry_id,
+        **{"from": str(envelope.sender.reverse_path or "")},
+        to=[str(recipient.forward_path) for recipient in envelope.recipients],
+        octets=octets,
+        **{name: value for name, value in facts.items() if value},
+    )
+
+
+class Books:
+    """Delivery's lines."""
+
+    def __init__(self, ledger: Ledger, spool: Spool) -> None:
+        self._ledger = ledger
+        self._new = spool.folder(State.NEW)
+        self._hold = spool.folder(State.HOLD)
+        self._remote = spool.folder(State.REMOTE)
+
+    def write(self, lines: Sequence[Line]) -> int:
+        """Write lines; gives the descriptor to sync, or -1."""
+        return self._ledger.write(lines)
+
+    def carried(self, plans: Sequence[Plan], outcomes: dict[int, Outcome], *, again: bool = False) -> int:
+        """Note what has just been made visible, before the entries go; outcomes by the identity of the step."""
+        lines: list[Line] = []
+        for plan in plans:
+            steps = [step for step in plan.steps if outcomes[id(step)] is None]
+            lines += self._lines_of(plan, steps, again=again)
+        return self._ledger.write(lines) if lines else -1
+
+    def deferred(self, plan: Plan, retry: Retry) -> None:
+        """Note that an entry waits."""
+        waiting = {key: fate.error for key, fate in retry.destinations.items() if fate.state != DONE}
+        facts = {**plan.about, "to": list(waiting), "why": list(dict.fromkeys(waiting.values()))}
+        self._ledger.write(
+            [line(Kind.DEFERRED, plan.entry_id, **facts, attempts=retry.attempts, due=round(retry.due, 3))]
+        )
+
+    def _lines_of(self, plan: Plan, steps: Iterable[Step], *, again: bool) -> list[Line]:
+        lines: list[Line] = []
+        restated = {"again": True} if again else {}
+        delivered: list[str] = []
+        for step in steps:
+            if step.move.final.parent == self._new:
+                lines += self._made(plan, step, Kind.BOUNCED, restated)
+            elif step.move.final.parent == self._hold:
+                lines += self._made(plan, step, Kind.HELD, restated)
+            elif step.move.final.parent == self._remote:
+                lines += self._made(plan, step, Kind.ACCEPTED, restated)
+            else:
+                delivered += step.destinations
+        if delivered:
+            lines.append(line(Kind.DELIVERED, plan.entry_id, **plan.about, to=delivered, **restated))
+        for kind in dict.fromkeys(fate.kind for fate in plan.fates.values() if fate.kind):
+            keys = [key for key, fate in plan.fates.items() if fate.kind == kind]
+            found_again = {"again": True} if kind == Kind.DELIVERED else restated
+            lines.append(line(Kind(kind), plan.entry_id, **plan.about, to=keys, **found_again))
+        return lines
+
+    def _made(self, plan: Plan, step: Step, kind: Kind, restated: dict[str, bool]) -> list[Line]:
+        """An entry that was made of this one, and what that is to the destinations that it serves."""
+        made = step.move.final.name
+        sender = plan.about.get("from", "")
+        if kind is Kind.BOUNCED:
+            facts: dict[str, object] = {"from": "", "to": [sender]}
+        else:
+            facts = {"from": sender, "to": [key.removeprefix("report ") for key in step.destinations]}
+        lines = [line(Kind.ACCEPTED, made, **facts, of=plan.entry_id, serves=list(step.destinations), **restated)]
+        if kind is not Kind.ACCEPTED:
+            about_it = {**plan.about, "to": list(step.destinations), "entry": made}
+            lines.append(line(kind, plan.entry_id, **about_it, **restated))
+        return lines

@@ -240,6 +240,9 @@ class Delivery:
             "a list of numbers of seconds",
         ),
     )
+    report_delay_after: float = field(
+        default=14_400, metadata=described("seconds until the sender of a waiting message is told so", *_SECONDS)
+    )
     give_up_after: float = field(
         default=432_000, metadata=described("seconds until a waiting message is returned", *_SECONDS)
     )

@@ -5,7 +5,15 @@ from typing import Final
 
 _XTEXT_OCTET: Final = re.compile(r"\+([0-9A-F]{2})")  # hexchar
 _EMBEDDED: Final = re.compile(r"\\x\{((?:10|[0-9A-F])?[0-9A-F]{1,4})\}")  # EmbeddedUnicodeChar
+_NO_XCHAR: Final = re.compile(r"[^!-*,-<>-~]")
 _NO_QCHAR: Final = re.compile(r"[^!-*,-<>-\[\]-~]")
+
+
+def original_recipient(address: str) -> str:
+    """The value of ORCPT (RFC 3461 §4.2, RFC 6533 §3) that says `address`."""
+    if address.isascii():
+        return f"rfc822;{_NO_XCHAR.sub(lambda character: f'+{ord(character.group()):02X}', address)}"
+    return f"utf-8;{to_utf8_addr_xtext(address)}"
 
 
 def from_xtext(text: str) -> str:

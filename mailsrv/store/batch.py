@@ -26,10 +26,17 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One rename, and the destinations that it serves."""
+    """One rename, and the destinations that it serves; it is made once those that it needs are served.
+
+    `kind` is a word of the ledger: what becomes by it of the destinations. Of an entry that is made, `to` is its
+    recipient, where that is none of them. Both are empty where the folder tells.
+    """
 
     move: Move
     destinations: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    kind: str = ""
+    to: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +78,7 @@ def _to_json(plan: Plan) -> dict[str, object]:
         "entry": plan.entry_id,
         "state": plan.state.value,
         "attempts": plan.attempts,
-        "steps": [[str(step.move.draft), str(step.move.final), list(step.destinations)] for step in plan.steps],
+        "steps": [_step_to_json(step) for step in plan.steps],
         "fates": {destination: asdict(fate) for destination, fate in plan.fates.items()},
         "about": plan.about,
     }
@@ -87,7 +94,23 @@ def _from_json(plan: dict[str, object]) -> Plan:
         EntryId(str(plan["entry"])),
         State(plan["state"]),
         int(str(plan["attempts"])),
-        tuple(Step(Move(Path(draft), Path(final)), tuple(destinations)) for draft, final, destinations in steps),
+        tuple(_step_from_json(step) for step in steps),
         {destination: Fate(**fate) for destination, fate in fates.items()},
         about,
     )
+
+
+def _step_to_json(step: Step) -> dict[str, object]:
+    return {
+        "draft": str(step.move.draft),
+        "final": str(step.move.final),
+        "destinations": step.destinations,
+        "needs": step.needs,
+        "kind": step.kind,
+        "to": step.to,
+    }
+
+
+def _step_from_json(step: dict[str, Any]) -> Step:
+    move = Move(Path(step["draft"]), Path(step["final"]))
+    return Step(move, tuple(step["destinations"]), tuple(step["needs"]), step["kind"], step["to"])

@@ -73,7 +73,7 @@ class Books:
         delivered: list[str] = []
         for step in steps:
             if step.move.final.parent == self._new:
-                lines += self._made(plan, step, Kind.BOUNCED, restated)
+                lines += self._made(plan, step, Kind(step.kind), restated)
             elif step.move.final.parent == self._hold:
                 lines += self._made(plan, step, Kind.HELD, restated)
             elif step.move.final.parent == self._remote:
@@ -91,12 +91,14 @@ class Books:
     def _made(self, plan: Plan, step: Step, kind: Kind, restated: dict[str, bool]) -> list[Line]:
         """An entry that was made of this one, and what that is to the destinations that it serves."""
         made = step.move.final.name
-        sender = plan.about.get("from", "")
-        if kind is Kind.BOUNCED:
-            facts: dict[str, object] = {"from": "", "to": [sender]}
+        if step.to:
+            facts: dict[str, object] = {"from": "", "to": [step.to]}
         else:
-            facts = {"from": sender, "to": [key.removeprefix("report ") for key in step.destinations]}
-        lines = [line(Kind.ACCEPTED, made, **facts, of=plan.entry_id, serves=list(step.destinations), **restated)]
+            to = [key.removeprefix("report ") for key in step.destinations]
+            facts = {"from": plan.about.get("from", ""), "to": to}
+        # A report of success or of delay is beside what becomes of the recipients.
+        serves = [] if step.to and kind is Kind.ACCEPTED else list(step.destinations)
+        lines = [line(Kind.ACCEPTED, made, **facts, of=plan.entry_id, serves=serves, **restated)]
         if kind is not Kind.ACCEPTED:
             about_it = {**plan.about, "to": list(step.destinations), "entry": made}
             lines.append(line(kind, plan.entry_id, **about_it, **restated))

@@ -7,7 +7,7 @@ entry is retired before all that came of it is visible.
 import logging
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome
 from mailsrv.store.retry import DONE, SERVED, WAITING, Fate, Retry, waiting_after, write_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.attempt import Written
 from mailsrv.work.books import Books
-from mailsrv.work.plan import Written
 
 logger = logging.getLogger(__name__)
 
@@ -78,15 +78,25 @@ class Carrier:
 
     def _carry_out(self, plans: Sequence[Plan]) -> list[Carried]:
         """Make it visible, note it in the books, and only then retire the entries."""
+        outcomes = self._reveal([_with_steps(plan, [step for step in plan.steps if not step.needs]) for plan in plans])
+        # What needs others to be served, a report of success say, comes when they are, and else not at all.
+        following = [_with_steps(plan, _steps_that_may_follow(plan, outcomes)) for plan in plans]
+        outcomes |= self._reveal([replace(plan, fates={}) for plan in following if plan.steps])
+        done = [_with_steps(plan, [step for step in plan.steps if id(step) in outcomes]) for plan in plans]
+        skipped = [step for plan in plans for step in plan.steps if id(step) not in outcomes]
+        durable.forget([step.move.draft for step in skipped])
+        carried = [self._retire(plan, [(step, outcomes[id(step)]) for step in plan.steps]) for plan in done]
+        durable.forget([self._spool.batch])
+        return carried
+
+    def _reveal(self, plans: Sequence[Plan]) -> dict[int, Outcome]:
+        """Rename the drafts of all steps, and note it; the outcomes, by the identity of the step."""
         steps = [step for plan in plans for step in plan.steps]
 
         def note(renamed: list[Outcome]) -> int:
             return self._books.carried(plans, dict(zip(map(id, steps), renamed, strict=True)))
 
-        outcomes = dict(zip(map(id, steps), durable.reveal([step.move for step in steps], note), strict=True))
-        carried = [self._retire(plan, [(step, outcomes[id(step)]) for step in plan.steps]) for plan in plans]
-        durable.forget([self._spool.batch])
-        return carried
+        return dict(zip(map(id, steps), durable.reveal([step.move for step in steps], note), strict=True))
 
     def _retire(self, plan: Plan, steps: list[tuple[Step, Outcome]]) -> Carried:
         fates = dict(plan.fates)
@@ -117,6 +127,18 @@ class Carrier:
         errors = "; ".join(f"{key}: {fate.error}" for key, fate in fates.items() if fate.state == WAITING)
         logger.warning("%s deferred for %.0f s after attempt %d: %s", plan.entry_id, pause, retry.attempts, errors)
         return retry.due
+
+
+def _with_steps(plan: Plan, steps: Sequence[Step]) -> Plan:
+    return replace(plan, steps=tuple(steps)) if len(steps) < len(plan.steps) else plan
+
+
+def _steps_that_may_follow(plan: Plan, outcomes: Mapping[int, Outcome]) -> list[Step]:
+    served = {key for key, fate in plan.fates.items() if fate.state == DONE}
+    for step in plan.steps:
+        if not step.needs and outcomes[id(step)] is None:
+            served.update(step.destinations)
+    return [step for step in plan.steps if step.needs and served.issuperset(step.needs)]
 
 
 def _settle(written: Sequence[Written]) -> dict[int, OSError]:

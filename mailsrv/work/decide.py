@@ -13,9 +13,10 @@ from mailsrv.store.heartbeat import Fact
 from mailsrv.store.ledger import Kind, Ledger, line
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.attempt import Written
 from mailsrv.work.books import Books
 from mailsrv.work.carry import Carried, Carrier
-from mailsrv.work.plan import Planner, Written
+from mailsrv.work.plan import Planner
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)

@@ -20,6 +20,7 @@ class Route:
     local: dict[str, Account] = field(default_factory=dict)
     remote: dict[str, Mailbox] = field(default_factory=dict)
     refusal: Reply | None = None  # set if it leads nowhere, or part of it does
+    is_shared: bool = False  # an alias of several addresses stands on the way to all of them
 
 
 class Directory:
@@ -119,6 +120,7 @@ class Directory:
         targets = self._targets(mailbox)
         if targets and mailbox.key not in followed:
             followed[mailbox.key] = False
+            route.is_shared |= len(targets) > 1
             return (mailbox.key, *reversed(targets))
         if followed.get(mailbox.key):  # met again on another way, and no loop
             return ()

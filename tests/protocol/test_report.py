@@ -1,4 +1,4 @@
-"""Reports of failed delivery, read by the standard library as a mail program would (RFC 3464, RFC 6522)."""
+"""Reports on delivery, read by the standard library as a mail program would (RFC 3464, RFC 6522)."""
 
 import email
 import email.policy
@@ -14,7 +14,8 @@ from mailsrv.model import reply
 from mailsrv.model.address import Mailbox
 from mailsrv.model.envelope import Arrival, Sender
 from mailsrv.model.identity import EntryId
-from mailsrv.protocol.report import FailedRecipient, Subject, failure_report, is_international
+from mailsrv.protocol.report import Action, Content, Reported, Subject, is_international
+from mailsrv.protocol.report import report as report_of
 
 HOSTNAME: Final = "mail.example.org"
 ARRIVED: Final = datetime(2026, 11, 23, 12, 0, 1, tzinfo=UTC)
@@ -28,15 +29,20 @@ SUBJECT: Final = Subject(
     Arrival(ARRIVED, "ESMTP", "client.example", "[192.0.2.7]"),
     HEADER,
 )
-BOB: Final = FailedRecipient(Mailbox("bob", "example.net"), None, reply.NO_SUCH_MAILBOX)
-CAROL: Final = FailedRecipient(Mailbox("carol x", "example.net"), "rfc822;c+2Bx@example.com", reply.EXPIRED)
-JOERG: Final = FailedRecipient(Mailbox("jörg", "bücher.example"), None, reply.NO_SUCH_MAILBOX)
+BOB: Final = Reported(Mailbox("bob", "example.net"), None, Action.FAILED, reply.NO_SUCH_MAILBOX)
+CAROL: Final = Reported(Mailbox("carol x", "example.net"), "rfc822;c+2Bx@example.com", Action.FAILED, reply.EXPIRED)
+JOERG: Final = Reported(Mailbox("jörg", "bücher.example"), None, Action.FAILED, reply.NO_SUCH_MAILBOX)
 SMTPUTF8: Final = Sender(Mailbox("alice", "example.org"), (("SMTPUTF8", None),))
 UTF8_HEADER: Final = HEADER + "\r\nTo: Jörg <jörg@bücher.example>".encode()
 
 
-def report(subject: Subject = SUBJECT, *failed: FailedRecipient) -> EmailMessage:
-    octets = failure_report(subject, failed or (BOB, CAROL), NOW, HOSTNAME)
+def octets_of(subject: Subject = SUBJECT, *reported: Reported, content: Content | None = None) -> bytes:
+    to = subject.sender.reverse_path or Mailbox("postmaster", "example.org")
+    return b"".join(report_of(subject, reported or (BOB, CAROL), to, NOW, HOSTNAME, content))
+
+
+def report(subject: Subject = SUBJECT, *reported: Reported, content: Content | None = None) -> EmailMessage:
+    octets = octets_of(subject, *reported, content=content)
     message = email.message_from_bytes(octets, policy=email.policy.SMTP)
     assert [part.defects for part in message.walk()] == [[]] * len(list(message.walk()))
     return message
@@ -96,7 +102,7 @@ def test_the_original_recipient_and_the_envelope_id_are_given_back_decoded() -> 
 @pytest.mark.parametrize("hostile", ["a+0D+0AStatus:+202.0.0", "a+0AAction:+20delivered", "a+00", "a+FF"])
 def test_encoded_line_ends_and_the_like_put_no_field_into_the_status(hostile: str) -> None:
     subject = replace(SUBJECT, sender=Sender(Mailbox("alice", "example.org"), (("ENVID", hostile),)))
-    failed = FailedRecipient(Mailbox("bob", "example.net"), f"rfc822;{hostile}", reply.NO_SUCH_MAILBOX)
+    failed = Reported(Mailbox("bob", "example.net"), f"rfc822;{hostile}", Action.FAILED, reply.NO_SUCH_MAILBOX)
     of_message, recipient = status_of(report(subject, failed))
     assert of_message.keys() == ["Original-Envelope-Id", "Reporting-MTA", "Arrival-Date"]
     assert recipient.get_all("Action") == ["failed"]
@@ -133,14 +139,14 @@ def test_any_header_leaves_the_structure_whole(header: bytes) -> None:
 
 
 def test_lines_end_in_crlf_and_are_not_too_long() -> None:
-    octets = failure_report(SUBJECT, (BOB, CAROL), NOW, HOSTNAME)
+    octets = octets_of()
     assert octets.endswith(b"--\r\n")
     assert octets.count(b"\n") == octets.count(b"\r") == octets.count(b"\r\n")
     assert max(len(line) for line in octets.split(b"\r\n")) <= 998  # RFC 5322 §2.1.1
 
 
 def test_a_reason_of_several_lines_or_of_temporary_kind_stays_in_one_field() -> None:
-    failed = FailedRecipient(Mailbox("bob", "example.net"), None, reply.LOCAL_ERROR.saying("one\ntwo"))
+    failed = Reported(Mailbox("bob", "example.net"), None, Action.FAILED, reply.LOCAL_ERROR.saying("one\ntwo"))
     _, recipient = status_of(report(SUBJECT, failed))
     assert recipient["Status"] == "4.3.0"
     assert recipient["Diagnostic-Code"] == "smtp; 451-4.3.0 one / 451 4.3.0 two"
@@ -173,7 +179,7 @@ def test_a_sender_who_speaks_utf_8_is_told_in_utf_8() -> None:
 def test_a_sender_beyond_ascii_is_told_at_that_address() -> None:
     subject = replace(SUBJECT, sender=Sender(Mailbox("jörg", "bücher.example"), (("SMTPUTF8", None),)))
     assert is_international(subject, (BOB,))
-    assert "\r\nTo: <jörg@bücher.example>\r\n".encode() in failure_report(subject, (BOB,), NOW, HOSTNAME)
+    assert "\r\nTo: <jörg@bücher.example>\r\n".encode() in octets_of(subject, BOB)
 
 
 def test_a_sender_who_knows_ascii_only_is_told_in_ascii_where_machines_read() -> None:
@@ -190,7 +196,7 @@ def test_a_sender_who_knows_ascii_only_is_told_in_ascii_where_machines_read() ->
 def test_a_sender_who_speaks_utf_8_is_told_in_ascii_where_that_is_enough() -> None:
     subject = replace(SUBJECT, sender=SMTPUTF8)
     assert not is_international(subject, (BOB, CAROL))
-    assert failure_report(subject, (BOB, CAROL), NOW, HOSTNAME) == failure_report(SUBJECT, (BOB, CAROL), NOW, HOSTNAME)
+    assert octets_of(subject) == octets_of()
 
 
 def test_a_header_that_is_not_utf_8_is_not_said_to_be() -> None:
@@ -214,3 +220,91 @@ def test_the_original_recipient_is_given_back_in_the_form_of_the_report(
     assert status_of(report(SUBJECT, failed))[1]["Original-Recipient"] == in_ascii
     _, status, _ = parts(report(replace(SUBJECT, sender=SMTPUTF8), failed))
     assert f"Original-Recipient: {in_utf8}" in fields_of(status)
+
+
+# --- other actions ---------------------------------------------------------------------------------
+
+UNTIL: Final = datetime(2026, 11, 28, 12, 0, 1, tzinfo=UTC)
+DELAYED: Final = replace(BOB, action=Action.DELAYED, reason=reply.INSUFFICIENT_STORAGE, retry_until=UNTIL)
+DELIVERED: Final = replace(BOB, action=Action.DELIVERED, reason=None)
+EXPANDED: Final = replace(BOB, action=Action.EXPANDED, reason=None)
+RELAYED: Final = replace(BOB, action=Action.RELAYED, reason=None)
+
+
+def test_a_report_of_delay_says_until_when_it_is_tried_and_that_nothing_need_be_done() -> None:
+    message = report(SUBJECT, DELAYED)
+    (_, recipient) = status_of(message)
+    assert recipient["Action"] == "delayed"
+    assert recipient["Status"] == "4.3.1"
+    assert parsedate_to_datetime(recipient["Will-Retry-Until"]) == UNTIL  # RFC 3464 §2.3.9
+    assert message["Subject"] == "Your message is delayed"
+    words = parts(message)[0].get_content()
+    assert "need not send the message again" in words
+    assert "not try again" not in words
+    assert "Sat, 28 Nov 2026 12:00:01 +0000" in words
+
+
+@pytest.mark.parametrize(
+    ("told", "action", "status", "subject"),
+    [
+        (DELIVERED, "delivered", "2.1.5", "Your message was delivered"),
+        (EXPANDED, "expanded", "2.1.5", "Your message was sent on"),
+        (RELAYED, "relayed", "2.1.9", "Your message was sent on"),
+    ],
+)
+def test_a_report_of_success_has_a_status_of_success_and_no_diagnostic(
+    told: Reported, action: str, status: str, subject: str
+) -> None:
+    message = report(SUBJECT, told)
+    (_, recipient) = status_of(message)
+    assert (recipient["Action"], recipient["Status"]) == (action, status)
+    assert "Diagnostic-Code" not in recipient
+    assert "Will-Retry-Until" not in recipient
+    assert message["Subject"] == subject
+    assert "bob@example.net" in parts(message)[0].get_content()
+
+
+def test_several_actions_stand_in_one_report_and_the_worst_gives_it_its_subject() -> None:
+    message = report(SUBJECT, DELIVERED, CAROL)
+    assert [each["Action"] for each in status_of(message)[1:]] == ["delivered", "failed"]
+    assert message["Subject"] == "Your message could not be delivered"
+    words = parts(message)[0].get_content()
+    assert words.index("could not be delivered to:") < words.index("was delivered to:")
+
+
+def test_reports_on_one_message_have_message_ids_of_their_own() -> None:
+    ids = {report(SUBJECT, each)["Message-ID"] for each in (BOB, DELAYED, DELIVERED)}
+    assert len(ids) == 3
+
+
+# --- what is returned ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"Hello.\r\n", "Grüße\r\n".encode(), b"--=_other\r\n\r\n--\r\n"])
+def test_the_whole_message_is_returned_octet_for_octet(body: bytes) -> None:
+    whole = HEADER + b"\r\n\r\n" + body
+    pieces = [whole[:20], whole[20:]]
+    octets = octets_of(SUBJECT, BOB, content=Content(pieces, is_ascii=whole.isascii()))
+    assert octets.count(whole) == 1
+    message = report(SUBJECT, BOB, content=Content(pieces, is_ascii=whole.isascii()))
+    returned = parts(message)[2]
+    assert returned.get_content_type() == "message/rfc822"
+    assert message["Content-Transfer-Encoding"] == returned["Content-Transfer-Encoding"]
+    assert (message["Content-Transfer-Encoding"] is None) == whole.isascii()
+    assert "The message is attached" in parts(message)[0].get_content()
+
+
+def test_a_message_with_a_header_in_utf_8_is_returned_as_message_global_where_the_sender_takes_it() -> None:
+    subject = replace(SUBJECT, sender=SMTPUTF8, header=UTF8_HEADER)
+    content = Content([UTF8_HEADER, b"\r\n\r\nHello.\r\n"], is_ascii=False)
+    octets = octets_of(subject, JOERG, content=content)
+    assert b"\r\nContent-Type: message/global\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReceived:" in octets
+    octets = octets_of(replace(subject, sender=SUBJECT.sender), JOERG, content=content)
+    assert b"\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: 8bit\r\n\r\nReceived:" in octets
+
+
+def test_a_message_without_a_sender_is_told_of_to_somebody_else() -> None:
+    message = report(replace(SUBJECT, sender=Sender(None)))
+    assert [address.addr_spec for address in message["To"].addresses] == ["postmaster@example.org"]
+    assert message["Subject"] == "A message without a sender could not be delivered"
+    assert "Your" not in parts(message)[0].get_content()

@@ -2,6 +2,7 @@
 
 import email
 import email.policy
+import errno
 import json
 import time
 from collections.abc import Callable
@@ -15,8 +16,9 @@ import pytest
 from mailsrv.config import Config
 from mailsrv.model import reply
 from mailsrv.model.address import parse_mailbox
-from mailsrv.model.envelope import Recipient, Sender
+from mailsrv.model.envelope import Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId, derived_id, new_entry_id
+from mailsrv.model.parameters import parse_parameters
 from mailsrv.settings import Delivery
 from mailsrv.store.batch import Plan, Step, write_batch
 from mailsrv.store.durable import Move
@@ -61,6 +63,13 @@ def retry_of(config: Config, entry_id: EntryId) -> Retry:
     retry = read_retry(Spool(config.spool).retry_path(entry_id))
     assert retry is not None
     return retry
+
+
+def status_of(letter: bytes) -> list[tuple[str, str, str]]:
+    """Of a report, each recipient with its action and its status."""
+    part = list(parsed(letter).iter_parts())[1]
+    groups = list(part.walk())[2:]
+    return [(str(g["Final-Recipient"]).partition("; ")[2], str(g["Action"]), str(g["Status"])) for g in groups]
 
 
 def parsed(letter: bytes) -> EmailMessage:
@@ -136,23 +145,70 @@ def test_stopping_ends_after_the_batch_in_hand(config: Config) -> None:
 # --- remote ----------------------------------------------------------------------------------------
 
 
-def test_remote_recipients_keep_their_parameters_and_aliases_of_ours_give_none_away(tmp_path: Path) -> None:
-    config = make(tmp_path, "team@example.org: dave@example.net\n")
+def elsewhere(config: Config) -> list[Envelope]:
+    """The envelopes of what waits for the relay, in order of arrival."""
+    spool = Spool(config.spool)
+    found = []
+    for entry_id in spool.entries(State.REMOTE):
+        file, block = spool.open(State.REMOTE, entry_id)
+        file.close()
+        found.append(block.envelope)
+    return found
+
+
+def test_remote_recipients_keep_their_parameters(config: Config) -> None:
     block = (
-        b"X-Sender: <alice@example.org> ENVID=1\r\nX-Receiver: <eve@example.net> NOTIFY=NEVER\r\n"
-        b"X-Receiver: <team@example.org> NOTIFY=NEVER\r\nX-Receiver: <bob@example.org>\r\n"
+        b"X-Sender: <alice@example.org> ENVID=1 RET=FULL\r\nX-Receiver: <eve@example.net> NOTIFY=NEVER\r\n"
+        b"X-Receiver: <bob@example.org>\r\n"
     )
     entry_id = accept(config, block=block)
     deliver(config)
-    spool = Spool(config.spool)
-    file, found = spool.open(State.REMOTE, derived_id(entry_id, "remote"))
+    file, found = Spool(config.spool).open(State.REMOTE, derived_id(entry_id, "remote"))
     with file:
         assert file.read() == CONTENT
-    assert found.envelope.sender == Sender(parse_mailbox("alice@example.org"), (("ENVID", "1"),))
-    never = (("NOTIFY", "NEVER"),)
-    eve, dave = parse_mailbox("eve@example.net"), parse_mailbox("dave@example.net")
-    assert found.envelope.recipients == (Recipient(eve, never), Recipient(dave))
+    assert found.envelope.sender == Sender(parse_mailbox("alice@example.org"), (("ENVID", "1"), ("RET", "FULL")))
+    assert found.envelope.recipients == (Recipient(parse_mailbox("eve@example.net"), (("NOTIFY", "NEVER"),)),)
     assert len(letters(config, "bob")) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("", "ORCPT=rfc822;one+2Btwo@example.org"),
+        (" NOTIFY=NEVER", "NOTIFY=NEVER ORCPT=rfc822;one+2Btwo@example.org"),
+        (" NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@y", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;x@y"),
+    ],
+)
+def test_parameters_follow_an_alias_of_one_address(tmp_path: Path, given: str, expected: str) -> None:
+    config = make(tmp_path, "one+two@example.org: dave@example.net\n")
+    accept(config, block=f"X-Sender: <alice@example.org>\r\nX-Receiver: <one+two@example.org>{given}\r\n".encode())
+    deliver(config)
+    (envelope,) = elsewhere(config)
+    assert envelope.recipients == (Recipient(parse_mailbox("dave@example.net"), parse_parameters(expected)),)
+    assert letters(config, "alice") == []
+
+
+@pytest.mark.parametrize(
+    ("given", "notify", "is_told"),
+    [
+        ("", "", False),
+        (" NOTIFY=SUCCESS", "NOTIFY=NEVER ", True),
+        (" NOTIFY=SUCCESS,FAILURE", "NOTIFY=FAILURE ", True),
+        (" NOTIFY=DELAY", "NOTIFY=DELAY ", False),
+    ],
+)
+def test_of_an_alias_of_several_addresses_the_sender_is_told_once_that_it_was_expanded(
+    tmp_path: Path, given: str, notify: str, is_told: bool
+) -> None:
+    config = make(tmp_path, "team@example.org: dave@example.net, bob@example.org, carol@example.org\n")
+    accept(config, block=f"X-Sender: <alice@example.org>\r\nX-Receiver: <team@example.org>{given}\r\n".encode())
+    deliver(config)
+    (envelope,) = elsewhere(config)
+    parameters = parse_parameters(f"{notify}ORCPT=rfc822;team@example.org")
+    assert envelope.recipients == (Recipient(parse_mailbox("dave@example.net"), parameters),)
+    assert len(letters(config, "bob")) == len(letters(config, "carol")) == 1
+    told = [status_of(letter) for letter in letters(config, "alice")]
+    assert told == ([[("team@example.org", "expanded", "2.1.5")]] if is_told else [])
 
 
 def test_recipients_elsewhere_that_differ_in_case_each_get_the_message(config: Config) -> None:
@@ -225,25 +281,164 @@ def test_a_sender_who_asks_for_a_report_of_failure_gets_it(config: Config, notif
     assert len(letters(config, "alice")) == 1
 
 
-def test_a_failure_without_a_sender_to_tell_waits_for_a_person(config: Config) -> None:
-    entry_id = accept(config, "ghost@example.org", "bob@example.org", sender="")
+def test_what_failed_without_a_sender_to_tell_is_told_whole_to_postmaster(config: Config) -> None:
+    accept(config, "ghost@example.org", "bob@example.org", sender="")
     deliver(config)
-    held = derived_id(entry_id, "held")
-    assert names_in(config.spool / "hold") == [held, f"{held}.txt"]
-    assert "ghost@example.org: 550 5.1.1" in Spool(config.spool).reason(held)
-    file, block = Spool(config.spool).open(State.HOLD, held)
-    with file:
-        assert file.read() == CONTENT
-    assert [str(each.forward_path) for each in block.envelope.recipients] == ["ghost@example.org"]
+    (letter,) = letters(config, "alice")  # who reads what comes to postmaster
+    assert status_of(letter) == [("ghost@example.org", "failed", "5.1.1")]
+    assert parsed(letter)["To"] == "postmaster@example.org"
+    assert letter.startswith(b"Return-Path: <>\n")
+    assert ON_DISK in letter
+    assert names_in(config.spool / "hold") == []
     assert len(letters(config, "bob")) == 1
     assert unfinished(config) == []
 
 
-def test_a_report_that_cannot_be_delivered_is_held_and_not_reported(config: Config) -> None:
+def test_a_report_that_cannot_be_delivered_goes_to_postmaster_and_is_not_reported_to_anybody_else(
+    config: Config,
+) -> None:
     accept(config, "ghost@example.org", sender="phantom@example.org")
     deliver(config)
-    assert len(Spool(config.spool).entries(State.HOLD)) == 1
+    (letter,) = letters(config, "alice")
+    assert status_of(letter) == [("phantom@example.org", "failed", "5.1.1")]
+    assert b"\nSubject: Your message could not be delivered\n" in letter  # the report that failed, whole
+    assert letter.count(b"\nSubject: hello\n") == 1
+    assert names_in(config.spool / "hold") == []
     assert unfinished(config) == []
+
+
+def test_what_postmaster_cannot_be_told_waits_for_a_person(tmp_path: Path) -> None:
+    config = make(tmp_path, "postmaster@example.org: nobody@example.org\n")
+    entry_id = accept(config, "ghost@example.org", "bob@example.org", sender="")
+    deliver(config)
+    held = derived_id(derived_id(entry_id, "report"), "held")
+    assert names_in(config.spool / "hold") == [held, f"{held}.txt"]
+    assert "postmaster@example.org: 550 5.1.1" in Spool(config.spool).reason(held)
+    file, block = Spool(config.spool).open(State.HOLD, held)
+    with file:
+        assert CONTENT in file.read()
+    assert [str(each.forward_path) for each in block.envelope.recipients] == ["postmaster@example.org"]
+    assert block.envelope.sender.reverse_path is None
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+# --- what a report returns, and success ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("extent", "is_whole"), [("", False), (" RET=HDRS", False), (" RET=FULL", True)])
+def test_a_report_of_failure_returns_what_the_sender_asked_for(config: Config, extent: str, is_whole: bool) -> None:
+    accept(config, block=f"X-Sender: <alice@example.org>{extent}\r\nX-Receiver: <g@example.org>\r\n".encode())
+    deliver(config)
+    (letter,) = letters(config, "alice")
+    assert (ON_DISK in letter) == is_whole
+    returned = list(parsed(letter).iter_parts())[2]
+    assert returned.get_content_type() == ("message/rfc822" if is_whole else "text/rfc822-headers")
+
+
+def test_a_large_message_is_returned_whole_in_bounded_pieces(config: Config) -> None:
+    content = b"Subject: big\r\n\r\n" + b"0123456789abcdef\r\n" * 200_000
+    block = b"X-Sender: <alice@example.org> RET=FULL\r\nX-Receiver: <ghost@example.org>\r\n"
+    accept(config, block=block, content=content)
+    deliver(config)
+    assert content.replace(b"\r\n", b"\n") in letters(config, "alice")[0]
+
+
+def test_a_sender_who_asks_to_be_told_of_success_is_told_once_it_is_in_the_mailbox(config: Config) -> None:
+    block = (
+        b"X-Sender: <alice@example.org> RET=FULL ENVID=QQ1\r\n"
+        b"X-Receiver: <bob@example.org> NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;b@x\r\n"
+        b"X-Receiver: <carol@example.org> NOTIFY=FAILURE\r\n"
+    )
+    accept(config, block=block)
+    deliver(config)
+    (letter,) = letters(config, "alice")
+    assert status_of(letter) == [("bob@example.org", "delivered", "2.1.5")]
+    assert b"Original-Recipient: rfc822;b@x\n" in letter
+    assert b"Original-Envelope-Id: QQ1\n" in letter
+    assert ON_DISK not in letter  # RFC 3461 §4.3: RET is about failures
+    assert len(letters(config, "bob")) == len(letters(config, "carol")) == 1
+    assert unfinished(config) == []
+
+
+def test_success_is_told_by_the_address_that_was_asked_for(tmp_path: Path) -> None:
+    config = make(tmp_path, "robert@example.org: bob@example.org\n")
+    accept(config, block=b"X-Sender: <alice@example.org>\r\nX-Receiver: <robert@example.org> NOTIFY=SUCCESS\r\n")
+    deliver(config)
+    assert [status_of(each) for each in letters(config, "alice")] == [[("robert@example.org", "delivered", "2.1.5")]]
+
+
+def test_success_is_not_told_before_the_message_is_in_the_mailbox(config: Config) -> None:
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <bob@example.org> NOTIFY=SUCCESS\r\n"
+    box = break_mailbox(config, "bob")
+    accept(config, block=block)
+    deliver(config)
+    assert letters(config, "alice") == []
+    box.unlink()
+    deliver(config)
+    assert [status_of(each) for each in letters(config, "alice")] == [[("bob@example.org", "delivered", "2.1.5")]]
+    assert names_in(config.spool / "deferred") == []
+    assert unfinished(config) == []
+
+
+def test_success_is_not_told_where_the_last_rename_fails(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <bob@example.org> NOTIFY=SUCCESS\r\n"
+    accept(config, block=block)
+    real = Path.rename
+
+    def fails_for_bob(path: Path, target: Path) -> Path:
+        if "/bob/new/" in str(target):
+            raise OSError(errno.EIO, "a fault of the disk")
+        return real(path, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", fails_for_bob)
+        decider_of(config).decide()
+    assert letters(config, "alice") == letters(config, "bob") == []
+    assert [name for name in unfinished(config) if "success" in name] == []
+    deliver(config)
+    assert len(letters(config, "bob")) == len(letters(config, "alice")) == 1
+
+
+# --- delay -----------------------------------------------------------------------------------------
+
+LATE_AT_ONCE = Delivery(retry_after=(0.0,), report_delay_after=0.0)
+
+
+def test_a_sender_is_told_once_that_a_message_is_delayed(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, LATE_AT_ONCE)
+    box = break_mailbox(config, "bob")
+    accept(config, "bob@example.org", "carol@example.org")
+    for _ in range(3):
+        deliver(config)
+    (letter,) = letters(config, "alice")
+    assert status_of(letter) == [("bob@example.org", "delayed", "4.3.0")]
+    assert b"Will-Retry-Until: " in letter
+    assert b"Not a directory" not in letter  # no internal text reaches anybody outside
+    box.unlink()
+    deliver(config)
+    assert len(letters(config, "bob")) == len(letters(config, "alice")) == len(letters(config, "carol")) == 1
+    assert unfinished(config) == []
+
+
+@pytest.mark.parametrize("notify", ["NEVER", "FAILURE", "SUCCESS,FAILURE"])
+def test_a_sender_who_does_not_ask_for_it_is_not_told_of_delay(tmp_path: Path, notify: str) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, LATE_AT_ONCE)
+    break_mailbox(config, "bob")
+    accept(config, block=f"X-Sender: <alice@example.org>\r\nX-Receiver: <bob@example.org> NOTIFY={notify}\r\n".encode())
+    deliver(config)
+    assert letters(config, "alice") == []
+
+
+def test_nobody_is_told_that_a_report_is_delayed(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, LATE_AT_ONCE)
+    break_mailbox(config, "bob")
+    accept(config, "bob@example.org", sender="")
+    deliver(config)
+    assert letters(config, "alice") == []
 
 
 def test_a_report_to_another_host_goes_to_the_relay(config: Config) -> None:
@@ -621,7 +816,8 @@ def test_an_alias_that_leads_to_a_mailbox_of_any_script_elsewhere_says_so_to_the
     file, block = Spool(config.spool).open(State.REMOTE, derived_id(entry_id, "remote"))
     file.close()
     assert block.envelope.sender.says_smtputf8
-    assert block.envelope.recipients == (Recipient(parse_mailbox("jörg@elsewhere.example")),)
+    (recipient,) = block.envelope.recipients
+    assert recipient.forward_path == parse_mailbox("jörg@elsewhere.example")
 
 
 def test_the_queue_shows_addresses_of_any_script(international: Config) -> None:

@@ -47,7 +47,17 @@ class Case:
     reports: int = 0
     sender: str = "alice@example.org"
     held: int = 0
+    block: bytes = b""  # an envelope of its own
 
+
+LAST_REPORT_BLOCK = (
+    b"X-Sender: <>\r\nX-Receiver: <ghost@example.org>\r\n"
+    b"X-Arrived: 2026-11-23T12:00:01+00:00 with=report-to-postmaster\r\n"
+)
+SUCCESS_BLOCK = (
+    b"X-Sender: <alice@example.org>\r\nX-Receiver: <bob@example.org> NOTIFY=SUCCESS\r\n"
+    b"X-Receiver: <carol@example.org> NOTIFY=SUCCESS\r\n"
+)
 
 CASES = {
     "one recipient": Case(("bob@example.org",), ("bob",)),
@@ -55,7 +65,9 @@ CASES = {
     "an unknown recipient": Case(("ghost@example.org",), reports=1),
     "a remote recipient": Case(("dave@example.net",), remote=("dave@example.net",)),
     "an alias": Case(("team@example.org", "alice@example.org"), ("alice", "bob"), ("dave@example.net",)),
-    "a report that fails": Case(("ghost@example.org",), sender="", held=1),
+    "a report that fails": Case(("ghost@example.org",), reports=1, sender=""),
+    "a report to postmaster that fails": Case((), held=1, block=LAST_REPORT_BLOCK),
+    "a report of success": Case((), ("bob", "carol"), reports=1, block=SUCCESS_BLOCK),
     "everything": Case(
         ("team@example.org", "ghost@example.org", "carol@example.org"), PEOPLE, ("dave@example.net",), reports=1
     ),
@@ -70,7 +82,7 @@ def work(place: Path) -> None:
 
 
 def prepare(place: Path, case: Case) -> None:
-    accept(make(place, ALIASES), *case.recipients, sender=case.sender)
+    accept(make(place, ALIASES), *case.recipients, sender=case.sender, block=case.block)
 
 
 def fetch_all(config: Config) -> Counter[tuple[str, bool]]:

@@ -1,0 +1,82 @@
+"""The part of a plan that is mailboxes here: content is written once a message, further mailboxes get a hard link."""
+
+import itertools
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mailsrv.model import trace
+from mailsrv.model.address import Mailbox, ReversePath
+from mailsrv.store import maildir
+from mailsrv.store.accounts import Account
+from mailsrv.store.batch import Step
+from mailsrv.store.durable import Draft, copy_name
+from mailsrv.store.ledger import Kind
+from mailsrv.store.maildir import Maildir
+from mailsrv.work.attempt import Attempt, Written
+from mailsrv.work.octets import unparted
+
+
+@dataclass(frozen=True, slots=True)
+class _Letter:
+    """A letter that was written: what hangs on it, and its sizes."""
+
+    written: Written
+    octets: int
+    lines: int
+
+
+def plan_letters(attempt: Attempt, mail: Path, accounts: Sequence[Account], reverse_path: ReversePath) -> None:
+    """Plan one letter to these accounts, whose mailboxes lie below `mail`."""
+    first: _Letter | None = None
+    prefix = trace.return_path(reverse_path)
+    if len(accounts) == 1:
+        prefix += trace.delivered_to(accounts[0].mailbox)
+    for account in accounts:
+        key = account.mailbox.key
+        try:
+            box = _open(mail, account.mailbox)
+            if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
+                attempt.serve([key], Kind.DELIVERED)
+            elif first is None or not _link(attempt, first, box, key):
+                first = _write(attempt, box, key, prefix)
+        except OSError as error:
+            attempt.wait_for([key], error)
+
+
+def _open(mail: Path, mailbox: Mailbox) -> Maildir:
+    box = Maildir(maildir.mailbox_path(mail, mailbox))
+    box.create()
+    return box
+
+
+def _write(attempt: Attempt, box: Maildir, key: str, prefix: bytes) -> _Letter:
+    draft = box.draft(attempt.entry_id)
+    try:
+        lines = _write_with_lf(draft, prefix, attempt.pieces())
+        draft.flush()
+    except BaseException:
+        draft.abort()
+        raise
+    move = box.move_of(attempt.entry_id, draft.size, lines)
+    written = Written(draft, [Step(move, (key,))])
+    attempt.written.append(written)
+    return _Letter(written, draft.size, lines)
+
+
+def _link(attempt: Attempt, first: _Letter, box: Maildir, key: str) -> bool:
+    move = box.move_of(attempt.entry_id, first.octets, first.lines)
+    if not copy_name(first.written.draft.path, move.draft):
+        return False
+    first.written.steps.append(Step(move, (key,)))
+    return True
+
+
+def _write_with_lf(draft: Draft, prefix: bytes, pieces: Iterable[bytes]) -> int:
+    """Write with LF for CRLF; gives the number of lines."""
+    lines = 0
+    for block in unparted(itertools.chain([prefix], pieces)):
+        octets = block.replace(b"\r\n", b"\n")
+        lines += octets.count(b"\n")
+        draft.write(octets)
+    return lines

@@ -16,7 +16,8 @@ MAX_RECEIVED: Final = 100  # RFC 5321 §6.3: at least 100
 _SHOWN_LINE: Final = 1000  # octets of an unfinished line of the header by which it is judged
 # A name and its colon stand within what is shown of a line, however long that is.
 _NAME: Final = rb"([!-9;-~]{1,900})[ \t]{0,90}:"
-_FIELD_NAME: Final = re.compile(rb"^" + _NAME, re.MULTILINE)
+# The fields that are asked for. To keep the names of all would let one message take as much memory as it has fields.
+_ASKED_FOR: Final = re.compile(rb"^(received|date|message-id)[ \t]{0,90}:", re.MULTILINE | re.IGNORECASE)
 # The first line that is neither a field nor folded: the empty one, or the beginning of a body that stands without it.
 _HEADER_END: Final = re.compile(rb"^(?![ \t]|" + _NAME + rb")(?=[\s\S])", re.MULTILINE)
 
@@ -75,7 +76,7 @@ class HeaderReader:
         return last
 
     def _count(self, lines: bytes) -> None:
-        for name in _FIELD_NAME.findall(lines):
+        for name in _ASKED_FOR.findall(lines):
             word = name.decode("ascii").lower()
             self._names.add(word)
             self.received += word == "received"

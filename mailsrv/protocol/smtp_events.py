@@ -48,7 +48,7 @@ class Hello:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What was seen of a header: the names of its fields in small letters, and whether an empty line ends it."""
+    """What was seen of a header: which of received, date and message-id it has, and whether an empty line ends it."""
 
     names: frozenset[str]
     is_separated: bool

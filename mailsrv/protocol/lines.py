@@ -1,7 +1,10 @@
 """Command lines out of octets, for SMTP and POP3: CRLF ends a line, nothing else does."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
+from typing import Final
+
+_WORD: Final = 16  # octets, more than any command has
 
 
 class Fault(Enum):
@@ -13,10 +16,14 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A command line without its CRLF; with a fault, its octets are not to be used."""
+    """A command line without its CRLF; with a fault, its octets are not to be used.
+
+    How a faulty line began is for who must know which command it would have been.
+    """
 
     octets: bytes
     fault: Fault | None = None
+    beginning: bytes = field(default=b"", compare=False)
 
 
 class LineReader:
@@ -62,18 +69,19 @@ class LineReader:
             self._skipping = False
             return self.next_line()
         if len(octets) > self._limit:
-            return Line(b"", Fault.TOO_LONG)
+            return Line(b"", Fault.TOO_LONG, octets[:_WORD])
         line = octets[:-2]
         if octets[-2:] != b"\r\n" or b"\r" in line:
-            return Line(b"", Fault.BARE_LINE_END)
+            return Line(b"", Fault.BARE_LINE_END, octets[:_WORD])
         return Line(line)
 
     def _unfinished(self) -> Line | None:
         self._searched = len(self._buffer)
         if self._searched <= self._limit:
             return None
+        beginning = bytes(self._buffer[:_WORD])
         self.clear()
         if self._skipping:
             return None
         self._skipping = True
-        return Line(b"", Fault.TOO_LONG)
+        return Line(b"", Fault.TOO_LONG, beginning)

@@ -68,7 +68,12 @@ class Refused(Exception):
 
 
 def parse_command(line: Line) -> tuple[Verb, str]:
-    """The verb of a command line and its argument; raises Refused."""
+    """The verb of a command line and its argument; raises Refused.
+
+    BDAT with a faulty line has no argument: as octets follow it, it has to be known as BDAT.
+    """
+    if line.fault and _keyword(line.beginning[:5].decode("latin-1")) in {"BDAT ", "BDAT\r", "BDAT\n"}:
+        return Verb.BDAT, ""
     if line.fault is Fault.TOO_LONG:
         raise Refused(reply.LINE_TOO_LONG)
     if line.fault is Fault.BARE_LINE_END:

@@ -215,7 +215,8 @@ def _command(line: bytes) -> tuple[bytes, bytes]:
     """The verb in capitals, and what follows it; empty where the line is none that could be a command."""
     text = line.removesuffix(b"\r\n")
     if text == line or b"\r" in text or len(line) > MAX_LINE:
-        return b"", b""
+        # Nothing of such a line is run; of BDAT nothing that follows either.
+        return (b"BDAT", b"") if re.match(rb"BDAT[ \r\n]", line, re.IGNORECASE) else (b"", b"")
     if text[:5].upper() == b"BDAT ":  # judged by itself, however long and whatever it holds: octets follow it
         return b"BDAT", text[4:]
     try:

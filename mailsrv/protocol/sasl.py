@@ -18,10 +18,14 @@ class Challenge:
 
 @dataclass(frozen=True, slots=True)
 class PasswordOffered:
-    """The end of an exchange: this password is claimed to be the user's, which is for the caller to verify."""
+    """The end of an exchange: this password is claimed to be the user's, which is for the caller to verify.
+
+    `authzid` is whom the user wants to act as; empty is the user.
+    """
 
     user: str
     password: str = field(repr=False)  # out of logs and tracebacks
+    authzid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +68,7 @@ class Plain:
         if len(words) != 3:
             return Malformed()
         authzid, user, password = words
-        is_somebody_else = authzid and authzid.lower() != user.lower()
-        return Malformed() if is_somebody_else or not user or not password else PasswordOffered(user, password)
+        return PasswordOffered(user, password, authzid) if user and password else Malformed()
 
 
 class Login:

@@ -20,7 +20,7 @@ from mailsrv.host.scram import Bindings, MalformedMessageError, RejectedProofErr
 from mailsrv.model.mechanisms import MECHANISMS
 from mailsrv.model.verifier import Verifier, parse_verifier
 from mailsrv.protocol import sasl
-from mailsrv.protocol.sasl import Challenge, Malformed
+from mailsrv.protocol.sasl import Challenge, Malformed, PasswordOffered
 from mailsrv.settings import Logins
 from mailsrv.store.accounts import Account
 from mailsrv.store.failed_logins import FailedLogins, Policy
@@ -90,7 +90,7 @@ class Authenticator:
         """An exchange of a mechanism by its name in capitals; raises ValueError where there is none of that name."""
         match mechanism:
             case "PLAIN":
-                return sasl.Plain()
+                return _Plain(self._directory)
             case "LOGIN":
                 return sasl.Login()
             case "SCRAM-SHA-256":
@@ -132,6 +132,21 @@ class Authenticator:
         with self._at_once:
             is_right = self._memory.verify(account.password_hash if account else None, password)
         return account if is_right else None
+
+
+class _Plain:
+    """PLAIN, in which nobody may act as somebody else (RFC 4616 §2), but may name the own account in any form."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._plain = sasl.Plain()
+
+    def respond(self, octets: bytes | None) -> Step:
+        step = self._plain.respond(octets)
+        if isinstance(step, PasswordOffered) and step.authzid:
+            is_own = self._directory.key_of(step.authzid) == self._directory.key_of(step.user)
+            return PasswordOffered(step.user, step.password) if is_own else Rejected(step.user)
+        return step
 
 
 class _Scram:

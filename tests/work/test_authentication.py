@@ -198,9 +198,11 @@ def test_an_account_without_a_verifier_is_like_somebody_unknown(tmp_path: Path) 
     [("alice", Challenge), ("ALICE@example.org", Challenge), ("bob", Rejected), ("nobody", Rejected)],
 )
 def test_nobody_may_act_as_somebody_else(authenticator: Authenticator, authzid: str, kind: type) -> None:
-    for user in ("alice",):
+    for user in ("alice", "Alice@example.org"):
         first = f"n,a={authzid},n={user},r=abc".encode()
         assert isinstance(authenticator.begin("SCRAM-SHA-256", None).respond(first), kind)
+        offered = authenticator.begin("PLAIN", None).respond(f"{authzid}\0{user}\0{PASSWORD}".encode())
+        assert offered == (PasswordOffered(user, PASSWORD) if kind is Challenge else Rejected(user))
 
 
 def test_after_the_servers_proof_nothing_but_an_empty_response_is_taken(authenticator: Authenticator) -> None:

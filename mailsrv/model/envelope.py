@@ -4,8 +4,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from mailsrv.model.address import Mailbox, ReversePath
-from mailsrv.model.parameters import NONE, Parameters
+from mailsrv.model.address import Mailbox, ReversePath, render_path
+from mailsrv.model.parameters import NONE, Parameters, render_parameters
 
 SMTPUTF8: Final = "SMTPUTF8"  # RFC 6531 §3.4, the keyword of MAIL
 
@@ -29,6 +29,11 @@ class Recipient:
 
     forward_path: Mailbox
     parameters: Parameters = NONE
+
+    @property
+    def octets(self) -> int:
+        """What it takes of an envelope as that is written, which may be more than RCPT took on the wire."""
+        return len(f"{render_path(self.forward_path)}{render_parameters(self.parameters)}".encode())
 
 
 @dataclass(frozen=True, slots=True)

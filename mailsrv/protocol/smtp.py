@@ -296,7 +296,7 @@ class Session(Dialogue[Event]):
     def _offer_recipient(self, argument: str) -> Event | None:
         sender = self._given_sender()
         recipient = commands.parse_rcpt(argument, sender.parameters)
-        self._envelope_octets += len(argument)
+        self._envelope_octets += recipient.octets
         if len(self._recipients) >= self._limits.max_recipients or self._envelope_octets > MAX_ENVELOPE:
             self._say(reply.TOO_MANY_RECIPIENTS)  # §4.5.3.1.10: not an error of form
             return None

@@ -654,6 +654,17 @@ def test_an_envelope_takes_no_more_memory_however_long_its_parameters_are() -> N
     say(world, b"EHLO c\r\nMAIL FROM:<alice@example.org>\r\n")
     line = b"RCPT TO:<bob@example.org> ORCPT=rfc822;" + b"x" * 480 + b"\r\n"
     said = b"".join(say(world, line) for _ in range(2500))
-    assert said.count(bytes(reply.RECIPIENT_OK)) == MAX_ENVELOPE // (len(line) - len(b"RCPT \r\n"))
+    assert said.count(bytes(reply.RECIPIENT_OK)) == MAX_ENVELOPE // (len(line) - len(b"RCPT TO:\r\n"))
     assert said.endswith(bytes(reply.TOO_MANY_RECIPIENTS))
     assert say(world, b"DATA\r\n").startswith(b"354 ")
+
+
+def test_an_envelope_beyond_ascii_is_measured_as_it_will_be_written() -> None:
+    world = world_of(max_recipients="10000")
+    say(world, b"EHLO c\r\nMAIL FROM:<alice@example.org> SMTPUTF8\r\n")
+    path = f"<{'ü' * 30}@example.org>"
+    line = f"RCPT TO:{path} ORCPT=utf-8;".encode() + "\N{GRINNING FACE}".encode() * 49 + b"\r\n"
+    said = b"".join(say(world, line) for _ in range(2500))
+    written = len(f"{path} ORCPT=utf-8;".encode() + rb"\x{1F600}" * 49)
+    assert written > 1.5 * len(line)
+    assert said.count(bytes(reply.RECIPIENT_OK)) == MAX_ENVELOPE // written

@@ -127,6 +127,7 @@ class Session(Dialogue[Event]):
 
     def accept(self, text: str | None = None) -> None:
         """Answer the event that asks with yes; `text` becomes the reply's, for MessageEnded."""
+        self._patience.is_excused = False
         match self._answered():
             case EncryptionOffered():
                 self._begin_securing()
@@ -287,6 +288,7 @@ class Session(Dialogue[Event]):
     # --- the transaction ---------------------------------------------------------------------------
 
     def _offer_sender(self, argument: str) -> Event:
+        self._patience.is_excused = True
         services.expect_authentication(self._service, self._security, self.identity)
         if self._messages >= self._limits.max_messages:
             raise Refused(reply.TOO_MANY_MESSAGES)  # RFC 9422 §4.1
@@ -294,7 +296,7 @@ class Session(Dialogue[Event]):
         return SenderOffered(services.allowed_sender(sender, self._service, self._security))
 
     def _offer_recipient(self, argument: str) -> Event | None:
-        sender = self._given_sender()
+        self._patience.is_excused, sender = True, self._given_sender()
         recipient = commands.parse_rcpt(argument, sender.parameters)
         self._envelope_octets += recipient.octets
         if len(self._recipients) >= self._limits.max_recipients or self._envelope_octets > MAX_ENVELOPE:
@@ -379,10 +381,8 @@ class Session(Dialogue[Event]):
         self._say(outcome, answers)
 
     def _forget_transaction(self, lost: int = 0) -> None:
-        self._sender = None
-        self._recipients = []
-        self._envelope_octets = 0
-        self._lost = lost
+        self._sender, self._recipients, self._envelope_octets, self._lost = None, [], 0, lost
+        self._patience.is_excused = False
         if self._incoming is not None and not self._incoming.is_abandoned:
             self._events.append(ContentAbandoned())
         self._incoming = None

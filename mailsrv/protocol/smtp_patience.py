@@ -5,10 +5,9 @@ from typing import Final
 from mailsrv.model import reply
 from mailsrv.model.reply import Reply
 
-MAX_ERRORS: Final = 10  # commands refused for their form
+MAX_ERRORS: Final = 10  # commands refused for their form or their order
 MAX_UNWANTED: Final = 50  # recipients refused: somebody tries out names
-# What a client may run into without a mistake of its own: what it pipelined behind a MAIL that was refused, say.
-UNCOUNTED: Final = frozenset({reply.BAD_SEQUENCE, reply.MESSAGE_TOO_BIG, reply.TOO_MANY_MESSAGES})
+UNCOUNTED: Final = frozenset({reply.MESSAGE_TOO_BIG, reply.TOO_MANY_MESSAGES})  # without a mistake of the client's
 
 
 class Patience:
@@ -16,10 +15,12 @@ class Patience:
 
     def __init__(self) -> None:
         self._errors = self._unwanted = 0
+        self.is_excused = False  # the last MAIL or RCPT was refused: what was pipelined behind it is out of order
 
     def ends_with_error(self, answer: Reply) -> bool:
         """Count a command that gets this answer; whether it was one too many."""
-        self._errors += answer not in UNCOUNTED
+        is_collateral = self.is_excused and answer == reply.BAD_SEQUENCE
+        self._errors += not is_collateral and answer not in UNCOUNTED
         return self._errors >= MAX_ERRORS
 
     def ends_with_unwanted(self, answer: Reply) -> bool:

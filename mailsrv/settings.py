@@ -149,7 +149,7 @@ class Smtp:
     min_content_rate: float = field(
         default=100,
         metadata=described(
-            "octets a second that a message must come in with, once idle_timeout has passed",
+            "octets a second that a message must come in with; it may be behind for idle_timeout",
             is_number(0, 1_000_000),
             "a number of octets",
         ),

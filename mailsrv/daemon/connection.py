@@ -40,10 +40,19 @@ class Unwelcome(Enum):
 
 @dataclass(slots=True)
 class Pace:
-    """How a transaction under way comes in: since when (seconds of the loop), and octets so far."""
+    """How a transaction under way comes in: since when it is measured (seconds of the loop), and octets since then."""
 
     since: float
     octets: int = 0
+
+    def is_too_slow(self, now: float, grace: float, min_rate: float) -> bool:
+        """Whether it has been `grace` seconds behind `min_rate` octets a second.
+
+        What came faster than it had to is forgotten: it earns no time for later.
+        """
+        if self.octets >= (now - self.since) * min_rate:
+            self.since, self.octets = now, 0
+        return now - self.since - grace > 0 and self.octets < (now - self.since - grace) * min_rate
 
 
 class Connection(asyncio.Protocol, ABC, Generic[S]):
@@ -258,7 +267,10 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
             self._flush()
 
     def hang_up_if_idle(self, limit: float, min_rate: float) -> None:
-        """Hang up after `limit` seconds of silence, or of fewer octets a second than `min_rate` in a transaction."""
+        """Hang up after `limit` seconds of silence, or when a transaction is so far behind `min_rate` octets a second.
+
+        To be called every few seconds.
+        """
         silence = self.server.now() - self._active
         if not self._has_greeted or (self._channel is not None and not self.is_encrypted):
             if silence > OPENING_SECONDS:
@@ -274,8 +286,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
     def _is_too_slow(self, grace: float, min_rate: float) -> bool:
         if self._pace is None or not self.session.is_in_transaction:
             return False
-        seconds = self.server.now() - self._pace.since - grace
-        return seconds > 0 and self._pace.octets < seconds * min_rate
+        return self._pace.is_too_slow(self.server.now(), grace, min_rate)
 
     def _note_pace(self, octets: int) -> None:
         """What trickles in keeps no session alive, unless it is content: that has to come in at a rate."""

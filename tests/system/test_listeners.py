@@ -162,14 +162,16 @@ def test_lmtp_answers_for_each_recipient_over_its_own_socket(make_instance: Make
         assert client.hear().startswith("220 ")
 
 
-@pytest.mark.parametrize("way", ["command", "content"])
+@pytest.mark.parametrize("way", ["command", "content", "content behind a megabyte"])
 def test_one_octet_now_and_then_keeps_no_connection_for_ever(way: str, make_instance: Make) -> None:
     instance = make_instance(smtp__idle_timeout=1, smtp__min_content_rate=100)
     with Client(instance.smtp_port) as client:
         client.begin()
-        if way == "content":
+        if way != "command":
             for line in ("MAIL FROM:<alice@example.org>", f"RCPT TO:<{USER}>", "DATA"):
                 client.say(line)
+        if way == "content behind a megabyte":
+            client.send(CONTENT + b"It works.\r\n" * 100_000)
         client.socket.settimeout(0.2)
         deadline = time.monotonic() + 20
         answer = ""

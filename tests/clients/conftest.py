@@ -10,6 +10,8 @@ import pytest
 
 from tests.clients.client import Client, skip_missing
 from tests.clients.messages import UTF8_ADDRESS, Message, make_messages
+from tests.clients.pop3.mail import Mailbox, make_mail
+from tests.clients.pop3.reader import Reader
 from tests.clients.postfix import PROGRAM, Postfix
 from tests.system.instance import USER, Instance
 
@@ -52,11 +54,32 @@ def messages() -> dict[str, Message]:
     return make_messages()
 
 
+@pytest.fixture(scope="session")
+def mail() -> dict[str, Message]:
+    """The messages to be read, by name."""
+    return make_mail()
+
+
+@pytest.fixture
+def mailbox(running_instance: Instance) -> Mailbox:
+    """The mailbox of the user, empty, to be filled by hand."""
+    mailbox = Mailbox(running_instance)
+    mailbox.empty()
+    return mailbox
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """A folder for what a client needs and what it stores, which may be much."""
+    yield tmp_path
+    shutil.rmtree(tmp_path)
+
+
 @pytest.fixture(autouse=True)
 def _client_is_here(request: pytest.FixtureRequest) -> None:
     """Skip the tests of a client that this machine has not."""
     parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
-    if isinstance(client := parameters.get("client"), Client) and client.is_missing():
+    if isinstance(client := parameters.get("client"), Client | Reader) and client.is_missing():
         skip_missing(client.name, client.package)
 
 

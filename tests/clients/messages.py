@@ -54,11 +54,11 @@ def make_messages() -> dict[str, Message]:
     umlauts = b"".join(latin[at:] + latin[:at] + b"\r\n" for at in range(len(latin)))
     noise = base64.encodebytes(random.Random(1).randbytes(_LARGE)).replace(b"\n", b"\r\n")
     made = [
-        Message("short", _head("short") + b"A few words.\r\n"),
-        Message("large", _head("large", kind="application/octet-stream", encoding="base64") + noise),
-        Message("8bit", _head("8bit", "iso-8859-1", "8bit") + umlauts, charset="iso-8859-1"),
-        Message("utf8", _head("utf8", "utf-8", "8bit", to=UTF8_ADDRESS) + _WORDS, UTF8_ADDRESS, "utf-8"),
-        Message("dots", _dots(_head("dots"))),
+        Message("short", header("short") + b"A few words.\r\n"),
+        Message("large", header("large", kind="application/octet-stream", encoding="base64") + noise),
+        Message("8bit", header("8bit", "iso-8859-1", "8bit") + umlauts, charset="iso-8859-1"),
+        Message("utf8", header("utf8", "utf-8", "8bit", to=UTF8_ADDRESS) + _WORDS, UTF8_ADDRESS, "utf-8"),
+        Message("dots", _dots(header("dots"))),
     ]
     return {message.name: message for message in made}
 
@@ -66,7 +66,7 @@ def make_messages() -> dict[str, Message]:
 _WORDS = "Доброе утро, 早上好, γειά 🙂\r\n".encode() * 3
 
 
-def _head(
+def header(
     name: str, charset: str = "us-ascii", encoding: str = "7bit", kind: str = "text/plain", to: str = USER
 ) -> bytes:
     """A header with all that somebody on the way might add were it missing."""

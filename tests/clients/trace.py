@@ -1,4 +1,4 @@
-"""What a server may add to a message."""
+"""What a server may add to a message, and how two of them differ."""
 
 TRACE = [b"Return-Path", b"Delivered-To", b"Received"]
 
@@ -12,6 +12,13 @@ def assert_only_trace_was_added(arrived: bytes, sent: bytes) -> None:
     names = [line.partition(b":")[0] for line in added.splitlines() if not line.startswith((b"\t", b" "))]
     assert names[:3] == TRACE
     assert set(names[3:]) <= {b"Received"}
+
+
+def assert_same(arrived: bytes, sent: bytes) -> None:
+    """Fail unless these are the same octets."""
+    __tracebackhide__ = True
+    if arrived != sent:
+        raise AssertionError(_difference(arrived, sent))
 
 
 def _difference(arrived: bytes, sent: bytes) -> str:

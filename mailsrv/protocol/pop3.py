@@ -3,76 +3,58 @@
 `receive()` octets, take events with `next_event()` until it gives None, send `replies()`. Every event asks, and until
 it is answered the session looks at no further octet. In AUTHORIZATION it asks who this is, in TRANSACTION it knows the
 maildrop by the sizes and unique ids it was opened with, and asks for octets only; in UPDATE it asks for the deletions.
+A long listing is made as fast as the client takes it.
 """
 
-from collections.abc import Sequence
-from enum import Enum, auto
+import itertools
+from collections.abc import Iterator
 from typing import Final
 
+from mailsrv.model.language import Language, language_of
+from mailsrv.protocol import pop3_commands as commands
+from mailsrv.protocol import pop3_texts as texts
+from mailsrv.protocol import sasl
 from mailsrv.protocol.dialogue import Dialogue
 from mailsrv.protocol.dots import ContentWriter, Top
 from mailsrv.protocol.lines import Line
-from mailsrv.protocol.pop3_events import Event, Listed, LoginOffered, MessageRequested, Refusal, UpdateRequested
+from mailsrv.protocol.pop3_commands import ALLOWED, MAX_LINE, Refused, State, Verb
+from mailsrv.protocol.pop3_events import (
+    AuthenticationBegun,
+    AuthenticationContinued,
+    EncryptionOffered,
+    Event,
+    Listing,
+    LoginOffered,
+    MessageRequested,
+    Policy,
+    Refusal,
+    Security,
+    UpdateRequested,
+)
+from mailsrv.protocol.pop3_texts import Text
 
-MAX_LINE: Final = 255  # octets with CRLF, RFC 2449 §4
 MAX_ERRORS: Final = 10
-
-
-class State(Enum):
-    """RFC 1939 §3; CLOSED is after UPDATE, or after the connection is given up."""
-
-    AUTHORIZATION = auto()
-    TRANSACTION = auto()
-    UPDATE = auto()
-    CLOSED = auto()
-
-
-class Verb(Enum):
-    """The commands, each with its syntax; what stands in brackets may be left out."""
-
-    USER = "USER name"
-    PASS = "PASS string"
-    CAPA = "CAPA"
-    QUIT = "QUIT"
-    STAT = "STAT"
-    LIST = "LIST [message]"
-    UIDL = "UIDL [message]"
-    RETR = "RETR message"
-    TOP = "TOP message lines"
-    DELE = "DELE message"
-    RSET = "RSET"
-    NOOP = "NOOP"
-
-    def takes(self, number: int) -> bool:
-        """Whether the command may have so many arguments."""
-        most = self.value.count(" ")
-        return most - self.value.count("[") <= number <= most
-
-
-ALLOWED: Final[dict[State, frozenset[Verb]]] = {
-    State.AUTHORIZATION: frozenset({Verb.USER, Verb.PASS, Verb.CAPA, Verb.QUIT}),
-    State.TRANSACTION: frozenset(set(Verb) - {Verb.USER, Verb.PASS}),
-    State.UPDATE: frozenset(),
-    State.CLOSED: frozenset(),
-}
-
-
-class _Refused(Exception):
-    """A command that the session answers itself, with -ERR."""
+LINES_AT_ONCE: Final = 500  # of a listing
 
 
 class Session(Dialogue[Event]):
     """One connection's dialogue; see the module's docstring for its use."""
 
-    def __init__(self, hostname: str) -> None:
+    def __init__(self, hostname: str, policy: Policy) -> None:
         super().__init__(MAX_LINE)
         self._hostname = hostname
-        self._takes_passwords = False
-        self._writer: ContentWriter | None = None
+        self._policy = policy
+        self._security = Security(is_encrypted=False, can_encrypt=False, takes_passwords=False)
+        self._language = Language.DEFAULT
+        self._is_utf8 = False
+        self._is_securing = False  # STLS is answered, the handshake not done
+        self._is_authenticating = False  # the next line is the response to a challenge
         self._user = ""
         self._errors = 0
-        self._messages: Sequence[Listed] = ()
+        self._listing: Listing | None = None
         self._deleted: set[int] = set()
+        self._lines_left: Iterator[str] | None = None  # of a multi-line response that is being said
+        self._writer: ContentWriter | None = None
         self._top: Top | None = None
         self.state = State.AUTHORIZATION
 
@@ -88,13 +70,19 @@ class Session(Dialogue[Event]):
         """Whether nothing more will be said after `replies`."""
         return self.state is State.CLOSED
 
-    def greet(self, refusal: Refusal | None = None, *, takes_passwords: bool) -> None:
-        """Begin with the greeting, or turn the client away; no password is taken where others may read it."""
-        self._takes_passwords = takes_passwords
+    def greet(self, security: Security, refusal: Refusal | None = None) -> None:
+        """Begin with the greeting, or turn the client away."""
+        self._security = security
         if refusal is not None:
             self._close(refusal)
         else:
-            self._ok(f"{self._hostname} POP3 mailsrv")
+            self._ok(texts.GREETING, self._hostname)
+
+    def secured(self, security: Security) -> None:
+        """The TLS handshake after STLS is done, and nothing received since: the client begins anew."""
+        self._lines.clear()  # what came in the clear after STLS was answered
+        self._security = security
+        self._is_securing = False
 
     def shut_down(self) -> None:
         """The service stops; nothing is removed."""
@@ -112,7 +100,10 @@ class Session(Dialogue[Event]):
     def next_event(self) -> Event | None:
         """The next event; None while octets or an answer are needed."""
         event: Event | None = None
-        while event is None and not (self.is_waiting or self.is_closed or self.is_overfull):
+        while event is None and not (self.is_waiting or self._is_securing or self.is_closed or self.is_overfull):
+            if self._lines_left is not None:
+                self._say_more(self._lines_left)
+                continue
             line = self._lines.next_line()
             if line is None:
                 return None
@@ -120,12 +111,29 @@ class Session(Dialogue[Event]):
         self._question = event or self._question
         return event
 
-    def admit(self, messages: Sequence[Listed]) -> None:
-        """Answer LoginOffered: the maildrop is locked for this session, and this is what is in it."""
+    def accept(self) -> None:
+        """Answer EncryptionOffered or UpdateRequested with yes."""
+        match self._answered():
+            case EncryptionOffered():
+                self._ok(texts.TLS_BEGINS)
+                self._begin_securing()
+            case UpdateRequested():
+                self._ok(texts.GOODBYE)
+                self.state = State.CLOSED
+
+    def challenge(self, octets: bytes) -> None:
+        """Answer AUTH, or the response to a challenge, with a challenge (RFC 5034 §4)."""
         self._answered()
-        self._messages = messages
+        self._is_authenticating = True
+        self._say(f"+ {sasl.encode(octets).decode()}")
+
+    def admit(self, listing: Listing) -> None:
+        """Answer any kind of login: the maildrop is locked for this session, and this is what is in it."""
+        self._answered()
+        self._is_authenticating = False
+        self._listing = listing
         self.state = State.TRANSACTION
-        self._ok(f"{len(messages)} messages")
+        self._ok(texts.MESSAGES, len(listing.octets))
 
     def begin_message(self) -> None:
         """Answer MessageRequested: what follows is the message."""
@@ -133,10 +141,10 @@ class Session(Dialogue[Event]):
         match self._question:
             case MessageRequested(index, None):
                 self._top = None
-                self._ok(f"{self._messages[index].octets} octets")
+                self._ok(texts.OCTETS, self._messages.octets[index])
             case MessageRequested(_, int(lines)):
                 self._top = Top(lines)
-                self._ok("top of the message")
+                self._ok(texts.TOP_FOLLOWS)
 
     def write(self, octets: bytes) -> bool:
         """A piece of the message, in lines that end in LF or CRLF; says whether more is wanted."""
@@ -153,113 +161,185 @@ class Session(Dialogue[Event]):
             self._replies += self._writer.end()
             self._writer = None
 
-    def finish(self) -> None:
-        """Answer UpdateRequested: what was marked as deleted is removed for good."""
-        self._answered()
-        self._ok("goodbye")
-        self.state = State.CLOSED
-
     def refuse(self, refusal: Refusal) -> None:
         """Answer any event with no."""
         question = self._answered()
-        self._error(refusal.value)
+        self._is_authenticating = False
+        self._error(refusal.said_in(self._language))
         if isinstance(question, UpdateRequested) or refusal is Refusal.BANNED:
             self.state = State.CLOSED
-        elif refusal is Refusal.BAD_LOGIN:
+        elif refusal in (Refusal.BAD_LOGIN, Refusal.MALFORMED):
             self._count_error()
 
     # --- commands ----------------------------------------------------------------------------------
 
     def _take(self, line: Line) -> Event | None:
         try:
-            verb, words = _parse(line)
+            if self._is_authenticating:
+                self._is_authenticating = False
+                return AuthenticationContinued(commands.parse_response(line))
+            verb, words = commands.parse_command(line)
             if verb not in ALLOWED[self.state]:
-                raise _Refused(f"{verb.name} is not for the {self.state.name} state")
-            return self._command(verb, words)
-        except _Refused as refused:
-            self._error(str(refused))
+                raise Refused(texts.WRONG_STATE, verb.name, self.state.name)
+            if self.state is State.AUTHORIZATION:
+                return self._introduce(verb, words)
+            return self._transact(verb, words)
+        except Refused as refused:
+            self._error(refused.said_in(self._language))
             self._count_error()
             return None
 
-    def _command(self, verb: Verb, words: list[str]) -> Event | None:
+    def _introduce(self, verb: Verb, words: list[str]) -> Event | None:
+        """The commands of AUTHORIZATION."""
         match verb:
             case Verb.USER:
                 self._take_user(words[0])
             case Verb.PASS:
                 return self._take_password(words[0])
-            case Verb.RETR:
-                return MessageRequested(self._index(words[0]), None)
-            case Verb.TOP:
-                return MessageRequested(self._index(words[0]), _number(words[1]))
+            case Verb.AUTH:
+                return self._offer_authentication(words)
+            case Verb.STLS:
+                return self._offer_encryption()
+            case Verb.UTF8:
+                self._is_utf8 = True
+                self._ok(texts.UTF8_BEGINS)
             case Verb.QUIT:
-                return self._quit()
-            case Verb.CAPA:
-                self._multi_line("capabilities follow", self._capabilities())
-            case Verb.STAT:
-                left = self._left()
-                self._ok(f"{len(left)} {sum(self._messages[index].octets for index in left)}")
-            case Verb.LIST:
-                self._list(words, "messages follow", [str(message.octets) for message in self._messages])
-            case Verb.UIDL:
-                self._list(words, "unique ids follow", [message.uidl for message in self._messages])
-            case Verb.DELE:
-                self._deleted.add(self._index(words[0]))
-                self._ok("deleted at QUIT")
-            case Verb.RSET:
-                self._deleted.clear()
-                self._ok(f"{len(self._messages)} messages")
-            case Verb.NOOP:
-                self._ok("")
+                self._ok(texts.GOODBYE)
+                self.state = State.CLOSED
+            case _:
+                self._inform(verb, words)
         return None
 
+    def _transact(self, verb: Verb, words: list[str]) -> Event | None:
+        """The commands of TRANSACTION."""
+        match verb:
+            case Verb.RETR:
+                return MessageRequested(self._index(words[0]), None, self._is_utf8)
+            case Verb.TOP:
+                return MessageRequested(self._index(words[0]), commands.parse_number(words[1]), self._is_utf8)
+            case Verb.QUIT:
+                self.state = State.UPDATE
+                return UpdateRequested(frozenset(self._deleted))
+            case Verb.STAT:
+                octets = self._messages.octets
+                left = sum(octets) - sum(octets[index] for index in self._deleted)
+                self._say(f"+OK {len(octets) - len(self._deleted)} {left}")
+            case Verb.LIST:
+                self._list(words, texts.MESSAGES_FOLLOW)
+            case Verb.UIDL:
+                self._list(words, texts.UNIQUE_IDS_FOLLOW)
+            case Verb.DELE:
+                self._deleted.add(self._index(words[0]))
+                self._ok(texts.DELETED)
+            case Verb.RSET:
+                self._deleted.clear()
+                self._ok(texts.MESSAGES, len(self._messages.octets))
+            case Verb.NOOP:
+                self._ok(texts.NOTHING)
+            case _:
+                self._inform(verb, words)
+        return None
+
+    def _inform(self, verb: Verb, words: list[str]) -> None:
+        """CAPA and LANG, which both states have."""
+        if verb is Verb.CAPA:
+            self._multi_line(texts.CAPABILITIES_FOLLOW, iter(self._capabilities()))
+        elif words:
+            self._choose_language(words[0])
+        else:
+            self._multi_line(texts.LANGUAGES_FOLLOW, (language.listing for language in Language))
+
     def _take_user(self, user: str) -> None:
-        if not self._takes_passwords:
-            raise _Refused(Refusal.INSECURE.value)
+        if not self._security.takes_passwords:
+            raise Refused(texts.INSECURE)
         self._user = user
-        self._ok("send the password")  # §7 USER: whether or not there is such a user
+        self._ok(texts.SEND_PASSWORD)  # §7 USER: whether or not there is such a user
 
     def _take_password(self, password: str) -> Event:
         if not self._user:
-            raise _Refused("USER comes before PASS")
+            raise Refused(texts.USER_FIRST)
         user, self._user = self._user, ""
         return LoginOffered(user, password)
 
-    def _quit(self) -> Event | None:
-        if self.state is State.TRANSACTION:
-            self.state = State.UPDATE
-            return UpdateRequested(frozenset(self._deleted))
-        self._ok("goodbye")
-        self.state = State.CLOSED
-        return None
+    def _offer_authentication(self, words: list[str]) -> Event | None:
+        mechanisms = self._security.mechanisms
+        if not words:  # RFC 1734 knew it so; clients still ask
+            self._multi_line(texts.MECHANISMS_FOLLOW, iter(mechanisms))
+            return None
+        mechanism = words[0].upper()
+        if mechanism not in mechanisms:
+            raise Refused(texts.NO_MECHANISM if mechanisms or self._security.takes_passwords else texts.INSECURE)
+        return AuthenticationBegun(mechanism, commands.parse_initial_response(words[1:]))
+
+    def _offer_encryption(self) -> Event | None:
+        if self._security.is_encrypted:
+            raise Refused(texts.TLS_ALREADY)  # RFC 2595 §4
+        if not self._security.can_encrypt:
+            self._error(Refusal.NO_TLS.said_in(self._language))
+            return None
+        return EncryptionOffered()
+
+    def _begin_securing(self) -> None:
+        """RFC 2595 §4: what was said before TLS was said by whoever stood between."""
+        self._lines.clear()
+        self._user, self._is_utf8, self._language = "", False, Language.DEFAULT
+        self._is_securing = True
+
+    def _choose_language(self, wanted: str) -> None:
+        language = self._policy.language if wanted == "*" else language_of(wanted)
+        if language is None:
+            raise Refused(texts.NO_SUCH_LANGUAGE, wanted[:20].encode("ascii", "replace").decode())
+        self._language = language
+        self._say(f"+OK {language.tag} {texts.LANGUAGE_CHANGED.said_in(language)}")  # RFC 6856 §3
 
     def _capabilities(self) -> list[str]:
+        """What holds now. Both states announce the same (RFC 2449 §6); TLS changes it (RFC 2595 §4)."""
+        security, policy = self._security, self._policy
         return [
             "TOP",
-            *(["USER"] if self._takes_passwords else []),
+            *(["USER"] if security.takes_passwords else []),
             "UIDL",
+            *([f"SASL {' '.join(security.mechanisms)}"] if security.mechanisms else []),
+            *(["STLS"] if security.can_encrypt and not security.is_encrypted else []),
+            "PIPELINING",
             "RESP-CODES",
             "AUTH-RESP-CODE",
-            "PIPELINING",
-            "EXPIRE NEVER",
+            f"EXPIRE {policy.expire_days or 'NEVER'}",
+            *([f"LOGIN-DELAY {policy.login_delay}"] if policy.login_delay else []),
+            "UTF8 USER",
+            "LANG",
             "IMPLEMENTATION mailsrv",
         ]
 
-    def _list(self, words: list[str], title: str, values: Sequence[str]) -> None:
+    # --- the maildrop ------------------------------------------------------------------------------
+
+    @property
+    def _messages(self) -> Listing:
+        if self._listing is None:
+            raise RuntimeError("the state table let a command through that needs a maildrop")
+        return self._listing
+
+    def _list(self, words: list[str], title: Text) -> None:
         if words:
             index = self._index(words[0])
-            self._ok(f"{index + 1} {values[index]}")
+            self._say(f"+OK {self._line_of(index, title)}")
         else:
-            self._multi_line(title, [f"{index + 1} {values[index]}" for index in self._left()])
+            self._multi_line(title, (self._line_of(index, title) for index in self._left()))
 
-    def _left(self) -> list[int]:
-        return [index for index in range(len(self._messages)) if index not in self._deleted]
+    def _line_of(self, index: int, title: Text) -> str:
+        """The line of a message in the listing with this title."""
+        value = self._messages.uidl(index) if title is texts.UNIQUE_IDS_FOLLOW else self._messages.octets[index]
+        return f"{index + 1} {value}"
+
+    def _left(self) -> Iterator[int]:
+        return (index for index in range(len(self._messages.octets)) if index not in self._deleted)
 
     def _index(self, word: str) -> int:
-        index = _number(word) - 1
-        if not 0 <= index < len(self._messages):
-            raise _Refused(f"there is no message {word[:20]}")
+        index = commands.parse_number(word) - 1
+        if not 0 <= index < len(self._messages.octets):
+            raise Refused(texts.NO_SUCH_MESSAGE, word[:20])
         if index in self._deleted:
-            raise _Refused(f"message {word} is deleted")
+            raise Refused(texts.IS_DELETED, word)
         return index
 
     # --- responses ---------------------------------------------------------------------------------
@@ -271,44 +351,29 @@ class Session(Dialogue[Event]):
 
     def _close(self, refusal: Refusal) -> None:
         if self.state is not State.CLOSED:
-            if self._writer is None:  # inside a message nothing else may be said
-                self._error(refusal.value)
+            if self._writer is None and self._lines_left is None:  # inside a response nothing else may be said
+                self._error(refusal.said_in(self._language))
             self.state = State.CLOSED
             self._question = None
 
-    def _ok(self, text: str) -> None:
-        self._say(f"+OK {text}".rstrip())
+    def _ok(self, text: Text, *words: object) -> None:
+        self._say(f"+OK {text.said_in(self._language, *words)}".rstrip())
 
     def _error(self, text: str) -> None:
         self._say(f"-ERR {text}")
 
-    def _multi_line(self, title: str, lines: Sequence[str]) -> None:
-        self._say("\r\n".join([f"+OK {title}", *lines, "."]))
+    def _multi_line(self, title: Text, lines: Iterator[str]) -> None:
+        self._ok(title)
+        self._lines_left = lines
+        self._say_more(lines)
+
+    def _say_more(self, lines: Iterator[str]) -> None:
+        """Go on with a multi-line response; each of its lines is ours, and begins with no dot."""
+        piece = list(itertools.islice(lines, LINES_AT_ONCE))
+        if len(piece) < LINES_AT_ONCE:
+            piece.append(".")
+            self._lines_left = None
+        self._say("\r\n".join(piece))
 
     def _say(self, line: str) -> None:
-        self._replies += line.encode("ascii", "replace") + b"\r\n"
-
-
-def _parse(line: Line) -> tuple[Verb, list[str]]:
-    if line.fault is not None:
-        raise _Refused("lines end with CRLF and are at most 255 octets long")
-    try:
-        text = line.octets.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise _Refused("expected UTF-8") from error
-    word, *words = text.split(" ")
-    verb = Verb.__members__.get(word.upper() if word.isascii() else "")  # a long s is S in capitals, and no keyword
-    if verb is None:
-        raise _Refused("unknown command")
-    if verb is Verb.PASS:
-        words = [text[5:]]  # §7 PASS: spaces are part of the password
-    words = [each for each in words if each]
-    if not verb.takes(len(words)):
-        raise _Refused(f"the syntax is {verb.value}")
-    return verb, words
-
-
-def _number(word: str) -> int:
-    if not (word.isascii() and word.isdigit()):  # as large as it likes: TOP n 2147483647 asks for all lines
-        raise _Refused("expected a number")
-    return int(word)
+        self._replies += line.encode() + b"\r\n"

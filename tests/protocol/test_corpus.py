@@ -8,7 +8,7 @@ import pytest
 
 from mailsrv.protocol.dots import with_crlf
 from mailsrv.protocol.pop3 import Session as Pop3Session
-from mailsrv.protocol.pop3_events import Listed, MessageRequested
+from mailsrv.protocol.pop3_events import MessageRequested, Policy
 from mailsrv.protocol.smtp import Session as SmtpSession
 from mailsrv.protocol.smtp_events import (
     ContentOffered,
@@ -18,6 +18,7 @@ from mailsrv.protocol.smtp_events import (
     RecipientOffered,
     SenderOffered,
 )
+from tests.protocol.worlds import MemoryListing, octets_on_the_wire, pop3_security
 
 CORPUS = Path(__file__).parents[3] / "shared" / "corpus"
 MESSAGES = sorted(path for path in CORPUS.glob("*/*") if path.is_file())
@@ -58,12 +59,13 @@ def received(stream: bytes, size: int) -> tuple[bytes, bytes]:
 
 def retrieved(message: bytes, octets: int, size: int) -> bytes:
     """What a POP3 session sends for RETR of the message, which it knows to have so many octets."""
-    session = Pop3Session("mail.example.org")
-    session.greet(takes_passwords=True)
+    session = Pop3Session("mail.example.org", Policy())
+    session.greet(pop3_security("", ""))
     session.receive(b"USER alice\r\nPASS secret\r\nRETR 1\r\n")
     session.next_event()
-    session.admit([Listed(octets, "1")])
-    assert session.next_event() == MessageRequested(0, None)
+    session.admit(MemoryListing([("1", message)]))
+    assert octets == octets_on_the_wire(message)
+    assert session.next_event() == MessageRequested(0, None, takes_utf8=False)
     session.replies()
     session.begin_message()
     for start in range(0, len(message), size):

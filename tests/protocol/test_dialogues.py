@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from mailsrv.model.language import Language
 from mailsrv.model.reply import Reply
-from mailsrv.protocol import pop3, pop3_events, smtp_commands
+from mailsrv.protocol import pop3_commands, pop3_events, pop3_texts, smtp_commands
 from tests.protocol.dialogue import FOLDER, Cut, World, glued, octet_by_octet, play, read, whole
 from tests.protocol.worlds import REPLIES, Pop3World, SmtpWorld
 
@@ -57,8 +58,8 @@ def test_every_smtp_command_stands_in_a_dialogue(verb: smtp_commands.Verb) -> No
     assert f"\nC: {verb.name}" in SMTP_TEXT
 
 
-@pytest.mark.parametrize("verb", pop3.Verb, ids=lambda verb: verb.name)
-def test_every_pop3_command_stands_in_a_dialogue(verb: pop3.Verb) -> None:
+@pytest.mark.parametrize("verb", pop3_commands.Verb, ids=lambda verb: verb.name)
+def test_every_pop3_command_stands_in_a_dialogue(verb: pop3_commands.Verb) -> None:
     assert f"\nC: {verb.name}" in POP3_TEXT
 
 
@@ -73,4 +74,13 @@ def test_every_smtp_reply_stands_in_a_dialogue(name: str) -> None:
 
 @pytest.mark.parametrize("refusal", pop3_events.Refusal, ids=lambda refusal: refusal.name)
 def test_every_pop3_refusal_stands_in_a_dialogue(refusal: pop3_events.Refusal) -> None:
-    assert f"\nS: -ERR {refusal.value}" in POP3_TEXT
+    assert f"\nS: -ERR {refusal.said_in(Language.DEFAULT)}\n" in POP3_TEXT
+
+
+POP3_TEXTS = {name: value for name, value in vars(pop3_texts).items() if isinstance(value, pop3_texts.Text)}
+
+
+@pytest.mark.parametrize("name", sorted(POP3_TEXTS))
+def test_every_pop3_text_stands_in_a_dialogue_in_english(name: str) -> None:
+    text = re.escape(POP3_TEXTS[name].en).replace(r"\{\}", ".+")
+    assert re.search(rf"\nS: .*{text}\n", POP3_TEXT)

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsrv.protocol.pop3 import ALLOWED, Session, State, Verb
+from mailsrv.model.language import Language, language_of
+from mailsrv.protocol import pop3_texts
+from mailsrv.protocol.pop3 import Session
+from mailsrv.protocol.pop3_commands import ALLOWED, State, Verb
 from mailsrv.protocol.pop3_events import Refusal, UpdateRequested
 from tests.protocol.properties import BOUNDED, SIZES
-from tests.protocol.worlds import Pop3World, octets_on_the_wire
+from tests.protocol.worlds import MemoryListing, Pop3World, octets_on_the_wire
 
 EXAMPLE = {
     verb: {
@@ -22,12 +25,12 @@ EXAMPLE = {
     for verb in Verb
 }
 LOGIN = b"USER alice\r\nPASS secret\r\n"
-BOTH = {Verb.CAPA, Verb.QUIT}  # RFC 1939 §4, RFC 2449 §5
-AUTHORIZATION = {Verb.USER, Verb.PASS, *BOTH}
+BOTH = {Verb.CAPA, Verb.QUIT, Verb.LANG}  # RFC 1939 §4, RFC 2449 §5, RFC 6856 §3
+AUTHORIZATION = {Verb.USER, Verb.PASS, Verb.AUTH, Verb.STLS, Verb.UTF8, *BOTH}
 
 
 def world_in(state: State, *messages: bytes, piece: int = 1 << 16) -> Pop3World:
-    world = Pop3World([], piece)
+    world = Pop3World([("security", "can-encrypt"), ("mechanisms", "PLAIN")], piece)
     world.messages = [(f"uidl{number}", octets) for number, octets in enumerate(messages or (b"one\n",))]
     world.do("greet")
     say(world, LOGIN if state is State.TRANSACTION else b"")
@@ -60,18 +63,43 @@ def test_a_command_in_the_wrong_state_is_refused_and_changes_nothing(state: Stat
 
 @pytest.mark.parametrize("refusal", Refusal, ids=lambda each: each.name)
 def test_every_refusal_is_one_line_with_a_known_response_code_or_none(refusal: Refusal) -> None:
-    code, bracket, _ = refusal.value.partition("] ")
-    assert refusal.value.isascii()
-    assert refusal.value.isprintable()
-    assert len(refusal.value) < 500
-    if bracket:
-        assert code in ("[AUTH", "[IN-USE", "[SYS/TEMP")  # RFC 2449 §8, RFC 3206
-    else:
-        assert "[" not in refusal.value
+    for language in Language:
+        said = refusal.said_in(language)
+        assert said.isprintable()
+        assert len(said) < 300
+        code, bracket, _ = said.partition("] ")
+        if bracket:  # RFC 2449 §8, RFC 3206 §4, RFC 6856 §5
+            assert code in ("[AUTH", "[IN-USE", "[LOGIN-DELAY", "[SYS/TEMP", "[SYS/PERM", "[UTF8")
+        else:
+            assert "[" not in said
+    assert refusal.said_in(Language.DEFAULT).isascii()
+
+
+TEXTS = {name: value for name, value in vars(pop3_texts).items() if isinstance(value, pop3_texts.Text)}
+
+
+@pytest.mark.parametrize("name", sorted(TEXTS))
+def test_every_text_says_the_same_things_in_all_languages(name: str) -> None:
+    text = TEXTS[name]
+    said = [text.en, text.de, text.fr]
+    assert len({each.count("{}") for each in said}) == 1
+    assert text.en.isascii()
+    if name not in ("GREETING", "NOTHING"):
+        assert text.de not in (text.en, text.fr)
+    assert not [each for each in said if each.startswith("[")]  # it would be read as a response code
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [("en", "en"), ("DE", "de"), ("de-AT", "de"), ("fr-ca-x-old", "fr"), ("i-default", "i-default"), ("d", None)],
+)
+def test_a_language_is_found_by_the_longest_beginning_of_its_range(wanted: str, found: str | None) -> None:
+    language = language_of(wanted)
+    assert (language and language.tag) == found
 
 
 def test_auth_is_said_of_wrong_credentials_only() -> None:
-    assert [each for each in Refusal if "[AUTH]" in each.value] == [Refusal.BAD_LOGIN]  # RFC 3206 §4
+    assert [each for each in Refusal if each.code == "AUTH"] == [Refusal.BAD_LOGIN]  # RFC 3206 §4
 
 
 def test_time_out_in_update_or_before_removes_nothing() -> None:
@@ -83,7 +111,7 @@ def test_time_out_in_update_or_before_removes_nothing() -> None:
     assert world.session.next_event() is None
     assert world.replies() == b""  # RFC 1939 §3: without sending any response
     with pytest.raises(RuntimeError):
-        world.session.finish()
+        world.session.accept()
 
 
 def test_nothing_is_said_inside_a_message_that_is_broken_off() -> None:
@@ -113,7 +141,7 @@ def test_a_session_looks_at_no_command_while_a_message_is_on_its_way() -> None:
 def test_an_answer_that_nobody_asked_for_is_a_fault_of_the_daemon() -> None:
     session: Session = world_in(State.TRANSACTION).session
     with pytest.raises(RuntimeError):
-        session.admit([])
+        session.admit(MemoryListing([]))
     with pytest.raises(RuntimeError):
         session.refuse(Refusal.NOT_NOW)
 

@@ -7,6 +7,7 @@ from typing import Final
 from mailsrv.model import reply
 from mailsrv.model.address import render_path
 from mailsrv.model.envelope import Envelope
+from mailsrv.model.language import language_of
 from mailsrv.model.parameters import render_parameters
 from mailsrv.model.reply import Reply
 from mailsrv.protocol import pop3, pop3_events, smtp, smtp_events
@@ -113,16 +114,47 @@ def _envelope_words(envelope: Envelope) -> str:
     return f"{render_path(envelope.sender.reverse_path)} to {recipients}"
 
 
+class MemoryListing:
+    """A maildrop in memory."""
+
+    def __init__(self, messages: Sequence[tuple[str, bytes]]) -> None:
+        self._messages = messages
+
+    @property
+    def octets(self) -> Sequence[int]:
+        return [octets_on_the_wire(octets) for _, octets in self._messages]
+
+    def uidl(self, index: int) -> str:
+        return self._messages[index][0]
+
+
+def pop3_security(words: str, mechanisms: str, *, takes_passwords: bool = True) -> pop3_events.Security:
+    """What `! security` and `! mechanisms` say."""
+    return pop3_events.Security(
+        is_encrypted="encrypted" in words,
+        can_encrypt="can-encrypt" in words,
+        takes_passwords=takes_passwords,
+        mechanisms=tuple(mechanisms.split()),
+    )
+
+
 class Pop3World:
     """A POP3 session with a maildrop; messages are handed over in pieces of `piece` octets."""
 
     def __init__(self, settings: Sequence[tuple[str, str]] = (), piece: int = 1 << 16) -> None:
-        given = [value for name, value in settings if name == "message"]
-        self._takes_passwords = ("without-passwords", "") not in settings
-        named = [value.partition(" ") for value in given]
+        given = dict(settings)
+        takes_passwords = "without-passwords" not in given
+        self._security = pop3_security(
+            given.get("security", ""), given.get("mechanisms", ""), takes_passwords=takes_passwords
+        )
+        self._secured = pop3_security("encrypted can-encrypt", given.get("secured-mechanisms", ""))
+        named = [value.partition(" ") for name, value in settings if name == "message"]
         self.messages = [(uidl, unescaped(octets)) for uidl, _, octets in named]
         self._piece = piece
-        self.session = pop3.Session(HOSTNAME)
+        language = language_of(given.get("language", "en"))
+        assert language is not None
+        policy = pop3_events.Policy(int(given.get("expire_days", 0)), int(given.get("login_delay", 0)), language)
+        self.session = pop3.Session(HOSTNAME, policy)
 
     @property
     def is_closed(self) -> bool:
@@ -131,10 +163,9 @@ class Pop3World:
     def do(self, what: str) -> None:
         method, _, refusal = what.partition(" ")
         if method == "greet":
-            self.session.greet(
-                pop3_events.Refusal[refusal] if refusal else None,
-                takes_passwords=self._takes_passwords,
-            )
+            self.session.greet(self._security, pop3_events.Refusal[refusal] if refusal else None)
+        elif method == "secured":
+            self.session.secured(self._secured)
         else:
             getattr(self.session, method)()
 
@@ -150,14 +181,17 @@ class Pop3World:
             if said in pop3_events.Refusal.__members__:
                 self.session.refuse(pop3_events.Refusal[said])
                 continue
+            word, _, argument = said.partition(" ")
+            if word == "challenge":
+                self.session.challenge(unescaped(argument))
+                continue
             match event:
-                case pop3_events.LoginOffered():
-                    listed = [pop3_events.Listed(octets_on_the_wire(octets), uidl) for uidl, octets in self.messages]
-                    self.session.admit(listed)
                 case pop3_events.MessageRequested(index):
                     self._hand_over(self.messages[index][1])
-                case pop3_events.UpdateRequested():
-                    self.session.finish()
+                case pop3_events.UpdateRequested() | pop3_events.EncryptionOffered():
+                    self.session.accept()
+                case _:
+                    self.session.admit(MemoryListing(self.messages))
 
     def _hand_over(self, octets: bytes) -> None:
         self.session.begin_message()
@@ -174,11 +208,17 @@ def octets_on_the_wire(octets: bytes) -> int:
 
 def _pop3_words(event: pop3_events.Event) -> str:
     match event:
+        case pop3_events.EncryptionOffered():
+            words = "encrypt"
         case pop3_events.LoginOffered(user, password):
-            return f"login {escaped(user.encode())} {escaped(password.encode())}"
-        case pop3_events.MessageRequested(index, None):
-            return f"retr {index + 1}"
-        case pop3_events.MessageRequested(index, lines):
-            return f"top {index + 1} {lines}"
+            words = f"login {escaped(user.encode())} {escaped(password.encode())}"
+        case pop3_events.AuthenticationBegun(mechanism, response):
+            words = f"auth {mechanism}" + (f" {escaped(response) or '='}" if response is not None else "")
+        case pop3_events.AuthenticationContinued(response):
+            words = f"response {escaped(response)}".rstrip()
+        case pop3_events.MessageRequested(index, lines, takes_utf8):
+            words = f"retr {index + 1}" if lines is None else f"top {index + 1} {lines}"
+            words += " utf8" if takes_utf8 else ""
         case pop3_events.UpdateRequested(deleted):
-            return " ".join(["remove", *(str(index + 1) for index in sorted(deleted))])
+            words = " ".join(["remove", *(str(index + 1) for index in sorted(deleted))])
+    return words

@@ -1,125 +1,114 @@
-"""Maildir, POP3's side: the maildrop (RFC 1939 §3), locked, listed once, and removed from in UPDATE only."""
+"""Maildir, POP3's side: the maildrop (RFC 1939 §3), locked, listed once, and removed from in UPDATE only.
+
+The lock is the kernel's, and goes with the process that holds it. The time of change of its file is that of the last
+login (RFC 2449 §6.5), which so outlives restarts.
+"""
 
 import fcntl
-import hashlib
-import logging
 import os
-import re
-from dataclasses import dataclass
+import time
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from mailsrv.store import durable
-from mailsrv.store.maildir import unique_part
-
-logger = logging.getLogger(__name__)
+from mailsrv.store.listing import Listing
 
 LOCK_NAME: Final = "mailsrv.lock"
-_PIECE: Final = 256 * 1024
-_WIRE_SIZE = re.compile(r",W=(\d+)")
-_UIDL = re.compile(r"[!-~]{1,70}")  # RFC 1939 §7
+_SETTLED_NS: Final = 50_000_000  # a folder that has changed later than this before it was listed may have changed since
+_PIECE: Final = 64 * 1024
 
 
 class MaildropInUseError(Exception):
     """Another session has this maildrop open."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """One message; `octets` counts CRLF line ends, as RETR sends them."""
-
-    path: Path
-    uidl: str
-    octets: int
+class LoginTooSoonError(Exception):
+    """The last login was a shorter time ago than is asked for."""
 
 
 class Maildrop:
-    """An open, locked maildrop. The lock is the kernel's: it goes with the process that holds it."""
+    """An open maildrop."""
 
-    def __init__(self, path: Path) -> None:
-        """Lock and list; raises MaildropInUseError, OSError."""
+    def __init__(self, path: Path, *, is_exclusive: bool = True, login_delay: float | None = None) -> None:
+        """Lock and list; `login_delay`, in seconds, is to be kept between logins, None if this is none.
+
+        Raises MaildropInUseError, LoginTooSoonError, OSError. Sessions that are not exclusive share the maildrop.
+        """
         self._path = path
-        self._lock = _lock(path)
+        self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
         try:
-            self.messages = _list(path)
+            if login_delay is not None:
+                if 0 <= time.time() - last_login < login_delay:
+                    raise LoginTooSoonError
+                os.utime(self._lock)
+            self._listed = time.time_ns()
+            self.listing = Listing(path)
         except BaseException:
             self.close()
             raise
 
     def open(self, index: int) -> BinaryIO:
         """The octets of message `index` (from 0), in lines that end in LF or CRLF; raises OSError."""
-        message = self.messages[index]
         try:
-            return message.path.open("rb")
+            return self.listing.path(index).open("rb")
         except FileNotFoundError:
-            return self._moved(message).open("rb")
+            self._find_again()
+            return self.listing.path(index).open("rb")
 
     def remove(self, indices: frozenset[int]) -> None:
         """Remove messages for good (UPDATE); raises OSError after trying all of them."""
-        paths = []
-        for index in sorted(indices):
-            message = self.messages[index]
-            paths.append(message.path if message.path.exists() else self._moved(message, missing_ok=True))
-        durable.raise_first(durable.remove(paths))
+        if not all(self.listing.path(index).exists() for index in indices):
+            self._find_again()
+        durable.raise_first(durable.remove([self.listing.path(index) for index in sorted(indices)]))
+
+    def older_than(self, moment: float) -> frozenset[int]:
+        """Messages that have lain here, untouched, since before `moment` (seconds since 1970); raises OSError."""
+        return frozenset(index for index in range(len(self.listing.octets)) if self._since(index) < moment)
 
     def close(self) -> None:
         """Unlock."""
         os.close(self._lock)
 
-    def _moved(self, message: Message, *, missing_ok: bool = False) -> Path:
-        """Where another program has moved the message to, from new to cur or by setting a flag."""
-        unique = unique_part(message.path.name)
-        for folder in ("cur", "new"):
-            for name in os.listdir(self._path / folder):
-                if unique_part(name) == unique:
-                    return self._path / folder / name
-        if missing_ok:
-            return message.path
-        raise FileNotFoundError(f"{message.path} was removed by another program")
+    def _since(self, index: int) -> float:
+        """Since when the message has been here, at the earliest; one that is gone does not count."""
+        try:
+            found = self.listing.path(index).stat()
+        except FileNotFoundError:
+            return float("inf")
+        # The time of change of the inode: files that are brought from elsewhere keep the other one.
+        return max(found.st_mtime, found.st_ctime)
+
+    def _find_again(self) -> None:
+        changed = max((self._path / folder).stat().st_mtime_ns for folder in ("new", "cur"))
+        if changed > self._listed - _SETTLED_NS:  # else nothing has moved since
+            self._listed = time.time_ns()
+            self.listing.find_again()
 
 
-def _lock(path: Path) -> int:
-    fd = os.open(path / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def is_header_ascii(file: BinaryIO) -> bool:
+    """Whether the header of a message has no octet above 127; leaves `file` at its start, raises OSError."""
+    is_ascii, held, end = True, b"\n", b""
+    while is_ascii and not end and (piece := file.read(_PIECE)):
+        octets = held + piece
+        header, end, _ = octets.replace(b"\r\n", b"\n").partition(b"\n\n")
+        is_ascii, held = header.isascii(), octets[-3:]  # the empty line may be parted
+    file.seek(0)
+    return is_ascii
+
+
+def _lock(path: Path, *, is_exclusive: bool) -> tuple[int, float]:
+    """The lock's descriptor, and the time of the last login (seconds since 1970, 0 for never)."""
+    flags, last_login = os.O_RDWR | os.O_CLOEXEC, None
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fd = os.open(path / LOCK_NAME, flags)
+    except FileNotFoundError:
+        fd, last_login = os.open(path / LOCK_NAME, flags | os.O_CREAT, 0o600), 0.0
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        return fd, os.fstat(fd).st_mtime if last_login is None else last_login
     except BlockingIOError as error:
         os.close(fd)
         raise MaildropInUseError(str(path)) from error
     except BaseException:
         os.close(fd)
         raise
-    return fd
-
-
-def _list(path: Path) -> tuple[Message, ...]:
-    found = [
-        (name, folder) for folder in ("new", "cur") for name in os.listdir(path / folder) if not name.startswith(".")
-    ]
-    messages = (_message(path / folder / name, name) for name, folder in sorted(found))
-    return tuple(message for message in messages if message is not None)
-
-
-def _message(path: Path, name: str) -> Message | None:
-    size = _WIRE_SIZE.search(name)
-    try:
-        octets = int(size.group(1)) if size else _measure(path)
-    except FileNotFoundError:  # moved or removed while we listed; the next session will see it
-        return None
-    except OSError as error:  # one file that is not ours to read must not keep its owner from all the others
-        logger.warning("left out of the maildrop: %s: %s", path, error.strerror)
-        return None
-    unique = unique_part(name)
-    if not _UIDL.fullmatch(unique):
-        unique = hashlib.sha256(os.fsencode(unique)).hexdigest()[:40]
-    return Message(path, unique, octets)
-
-
-def _measure(path: Path) -> int:
-    """Octets on the wire of a message whose name does not tell."""
-    octets, last = 0, b""
-    with path.open("rb") as file:
-        while piece := file.read(_PIECE):
-            bare = piece.count(b"\n") - piece.count(b"\r\n") - (last == b"\r" and piece[:1] == b"\n")
-            octets += len(piece) + bare
-            last = piece[-1:]
-    return octets if last in (b"\n", b"") else octets + 2  # RETR ends an unfinished line

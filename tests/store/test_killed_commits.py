@@ -139,6 +139,6 @@ def test_a_killed_update_removes_only_what_was_marked(tmp_path: Path) -> None:
         assert kept <= left <= kept | {f"mail{number}\n".encode() for number in marked}
         assert left == kept or not (place / "ack").exists()
         maildrop = Maildrop(place)  # the lock went with the process
-        maildrop.remove(frozenset(range(len(maildrop.messages))))
+        maildrop.remove(frozenset(range(len(maildrop.listing.octets))))
         maildrop.close()
         assert [path.name for path in place.rglob("*") if path.is_file()] == [LOCK_NAME]

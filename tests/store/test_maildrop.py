@@ -1,6 +1,7 @@
 """Maildir, both sides: what delivery names and POP3 lists, with other Maildir programs beside us."""
 
 import os
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import pytest
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import new_entry_id
 from mailsrv.store.maildir import Maildir, mailbox_path, unique_name, unique_part
-from mailsrv.store.maildrop import LOCK_NAME, Maildrop, MaildropInUseError
+from mailsrv.store.maildrop import LOCK_NAME, LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
+from mailsrv.store.measured import SIZES_NAME
 from tests import killing
 
 ID = new_entry_id(datetime.now(UTC))
@@ -19,6 +21,11 @@ ID = new_entry_id(datetime.now(UTC))
 def box(tmp_path: Path) -> Path:
     Maildir(tmp_path / "box").create()
     return tmp_path / "box"
+
+
+def listed(maildrop: Maildrop) -> list[tuple[str, int]]:
+    """Unique ids and sizes of all messages."""
+    return [(maildrop.listing.uidl(index), octets) for index, octets in enumerate(maildrop.listing.octets)]
 
 
 def test_a_mailbox_lies_below_its_domain_in_small_letters() -> None:
@@ -47,7 +54,7 @@ def test_messages_come_in_order_of_arrival_with_their_size_on_the_wire(box: Path
     (box / "new" / "20.b").write_bytes(b"\nb\r\nb")
     (box / "new" / ".hidden").touch()
     maildrop = Maildrop(box)
-    assert [(message.uidl, message.octets) for message in maildrop.messages] == [("10.a", 3), ("20.b", 8), ("30.c", 3)]
+    assert listed(maildrop) == [("10.a", 3), ("20.b", 8), ("30.c", 3)]
     maildrop.close()
 
 
@@ -56,10 +63,10 @@ def test_a_foreign_name_gets_a_uidl_that_may_be_sent(box: Path, name: bytes) -> 
     Path(os.fsdecode(os.fsencode(box) + b"/new/" + name)).write_bytes(b"x\n")
     for _ in range(2):
         maildrop = Maildrop(box)
-        (message,) = maildrop.messages
-        assert message.uidl.isascii()
-        assert message.uidl.isalnum()
-        assert 1 <= len(message.uidl) <= 70
+        ((uidl, _),) = listed(maildrop)
+        assert uidl.isascii()
+        assert uidl.isalnum()
+        assert 1 <= len(uidl) <= 70
         with maildrop.open(0) as file:
             assert file.read() == b"x\n"
         maildrop.close()
@@ -73,7 +80,7 @@ def test_a_size_that_the_name_does_not_tell_is_measured(box: Path, octets: bytes
     maildrop = Maildrop(box)
     lines = octets.replace(b"\r\n", b"\n")
     unfinished = 2 if lines and not lines.endswith(b"\n") else 0
-    assert maildrop.messages[0].octets == len(lines.replace(b"\n", b"\r\n")) + unfinished
+    assert maildrop.listing.octets[0] == len(lines.replace(b"\n", b"\r\n")) + unfinished
     maildrop.close()
 
 
@@ -86,7 +93,7 @@ def test_a_maildrop_is_for_one_session_at_a_time(box: Path) -> None:
 
 
 def test_the_lock_goes_with_the_process_that_holds_it(box: Path) -> None:
-    assert killing.answer_of(lambda: str(len(Maildrop(box).messages))) == "0"
+    assert killing.answer_of(lambda: str(len(Maildrop(box).listing.octets))) == "0"
     Maildrop(box).close()
 
 
@@ -119,5 +126,157 @@ def test_what_is_not_ours_to_read_is_left_out_and_the_others_are_listed(box: Pat
     (box / "new" / "1.a").mkdir()  # as a file that may not be read: its octets cannot be measured
     (box / "new" / "2.b").write_bytes(b"b\n")
     maildrop = Maildrop(box)
-    assert [message.uidl for message in maildrop.messages] == ["2.b"]
+    assert listed(maildrop) == [("2.b", 3)]
     maildrop.close()
+
+
+def sizes_known(box: Path) -> list[bytes]:
+    return (box / SIZES_NAME).read_bytes().splitlines()
+
+
+def test_a_measured_size_is_remembered_across_sessions_and_flags_and_forgotten_when_the_file_changes(box: Path) -> None:
+    path = box / "new" / "1.a"
+    path.write_bytes(b"one\n")
+    Maildrop(box).close()
+    kept = sizes_known(box)
+    # What is remembered counts, so that a wrong memory shows whether it is used.
+    (box / SIZES_NAME).write_bytes((box / SIZES_NAME).read_bytes().replace(b" 5 1.a", b" 999 1.a"))
+    path.rename(box / "cur" / "1.a:2,S")
+    maildrop = Maildrop(box)
+    assert listed(maildrop) == [("1.a", 999)]
+    maildrop.close()
+    (box / "cur" / "1.a:2,S").write_bytes(b"changed\n")
+    maildrop = Maildrop(box)
+    assert listed(maildrop) == [("1.a", 9)]
+    maildrop.close()
+    assert sizes_known(box) != kept
+
+
+@pytest.mark.parametrize("cut", range(0, 60, 7))
+def test_a_torn_memory_of_sizes_counts_as_none(box: Path, cut: int) -> None:
+    for number in range(3):
+        (box / "new" / f"{number}.a").write_bytes(b"x\n" * number)
+    Maildrop(box).close()
+    (box / SIZES_NAME).write_bytes((box / SIZES_NAME).read_bytes()[:cut])
+    maildrop = Maildrop(box)
+    assert listed(maildrop) == [("0.a", 0), ("1.a", 3), ("2.a", 6)]
+    maildrop.close()
+    assert len(sizes_known(box)) == 4
+
+
+def test_sizes_that_cannot_be_remembered_keep_nobody_from_the_mail(box: Path) -> None:
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    (box / SIZES_NAME).mkdir()
+    maildrop = Maildrop(box)
+    assert listed(maildrop) == [("1.a", 5)]
+    maildrop.close()
+
+
+def test_a_name_with_a_line_end_in_it_is_a_name(box: Path) -> None:
+    for number in range(2):
+        (box / "new" / f"{number}\n 2 3 4 x").write_bytes(b"x\n" * number)
+        maildrop = Maildrop(box)
+        assert [octets for _, octets in listed(maildrop)] == [0, 3][: number + 1]
+        maildrop.close()
+
+
+def test_messages_of_one_unique_part_have_ids_of_their_own_that_stay(box: Path) -> None:
+    (box / "new" / "1.a,S=2,W=3").write_bytes(b"a\n")
+    (box / "cur" / "1.a,S=3,W=4:2,S").write_bytes(b"ab\n")
+    (box / "cur" / "2.b,S=2,W=3:2,").write_bytes(b"b\n")
+    (box / "new" / "2.b,S=2,W=3").hardlink_to(box / "cur" / "2.b,S=2,W=3:2,")  # as while it is moved
+    maildrop = Maildrop(box)
+    before = listed(maildrop)
+    assert len({uidl for uidl, _ in before}) == len(before) == 3
+    assert [octets for _, octets in before] == [3, 4, 3]
+    (box / "new" / "1.a,S=2,W=3").rename(box / "cur" / "1.a,S=2,W=3:2,R")
+    (box / "cur" / "1.a,S=3,W=4:2,S").rename(box / "cur" / "1.a,S=3,W=4:2,RS")
+    for index, octets in enumerate([b"a\n", b"ab\n", b"b\n"]):
+        with maildrop.open(index) as file:
+            assert file.read() == octets
+    assert listed(maildrop) == before
+    maildrop.close()
+    again = Maildrop(box)
+    assert listed(again) == before
+    again.close()
+
+
+def test_a_message_that_might_be_either_of_two_is_told_as_gone(box: Path) -> None:
+    (box / "new" / "1.a").write_bytes(b"a\n")
+    maildrop = Maildrop(box)
+    (box / "new" / "1.a").unlink()
+    for size in (7, 8):
+        (box / "cur" / f"1.a,S={size}").write_bytes(b"other\n")
+    with pytest.raises(FileNotFoundError):
+        maildrop.open(0)
+    maildrop.close()
+
+
+def test_many_that_moved_are_found_by_one_more_listing(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(50):
+        (box / "new" / f"{number:02}.x,S=3,W=4").write_bytes(b"%02d\n" % number)
+    maildrop = Maildrop(box)
+    for path in list((box / "new").iterdir()):
+        path.rename(box / "cur" / f"{path.name}:2,S")
+    seen: list[Path] = []
+    real = os.listdir
+
+    def counted(path: Path) -> list[str]:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    for index in range(50):
+        with maildrop.open(index) as file:
+            assert file.read() == b"%02d\n" % index
+    assert len(seen) == 2  # new and cur
+    maildrop.close()
+
+
+def test_sessions_that_are_not_exclusive_share_a_maildrop_and_keep_an_exclusive_one_out(box: Path) -> None:
+    one, two = Maildrop(box, is_exclusive=False), Maildrop(box, is_exclusive=False)
+    with pytest.raises(MaildropInUseError):
+        Maildrop(box)
+    one.close()
+    two.close()
+    Maildrop(box).close()
+
+
+def test_a_login_too_soon_after_the_last_one_is_refused_and_does_not_count(box: Path) -> None:
+    Maildrop(box, login_delay=60).close()  # the first one
+    os.utime(box / LOCK_NAME, (0, time.time() - 59))
+    with pytest.raises(LoginTooSoonError):
+        Maildrop(box, login_delay=60)
+    Maildrop(box).close()  # no login, and no lock was left
+    os.utime(box / LOCK_NAME, (0, time.time() - 61))
+    Maildrop(box, login_delay=60).close()
+    with pytest.raises(LoginTooSoonError):
+        Maildrop(box, login_delay=60)
+
+
+def test_a_clock_that_was_set_back_keeps_nobody_waiting(box: Path) -> None:
+    Maildrop(box, login_delay=60).close()
+    os.utime(box / LOCK_NAME, (0, time.time() + 3600))
+    Maildrop(box, login_delay=60).close()
+
+
+@pytest.mark.parametrize(
+    ("octets", "is_ascii"),
+    [
+        (b"", True),
+        (b"\nb\xc3\xa9", True),
+        (b"\r\nb\xc3\xa9", True),
+        (b"Subject: a\n\nb\xc3\xa9", True),
+        (b"Subject: \xc3\xa9\n\nb", False),
+        (b"A: " + b"x" * 65530 + b"\r\n\r\nb\xc3\xa9", True),
+        (b"A: " + b"x" * 65531 + b"\r\n\r\nb\xc3\xa9", True),
+        (b"A: " + b"x" * 65532 + b"\n\nb\xc3\xa9", True),
+        (b"A: " + b"x" * 70000 + b"\nB: \xe9", False),
+    ],
+)
+def test_whether_a_header_is_ascii_is_told_wherever_it_is_parted(box: Path, octets: bytes, *, is_ascii: bool) -> None:
+    path = box / "new" / "1"
+    path.write_bytes(octets)
+    with path.open("rb") as file:
+        assert is_header_ascii(file) == is_ascii
+        assert file.read() == octets

@@ -9,7 +9,7 @@ from mailsrv.config import Config
 from mailsrv.model.address import parse_mailbox
 from mailsrv.model.envelope import Arrival, Envelope, Recipient, Sender
 from mailsrv.model.identity import EntryId, new_entry_id
-from mailsrv.settings import Delivery
+from mailsrv.settings import Delivery, Pop3
 from mailsrv.store import entry
 from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.maildir import mailbox_path
@@ -27,9 +27,9 @@ AT_ONCE: Final = Delivery(retry_after=(0.0,), settle_seconds=0.05)  # what was d
 TURNS: Final = 3  # an entry may lead to a report, that to one to postmaster, and that to nothing more
 
 
-def config_of(root: Path, delivery: Delivery = AT_ONCE) -> Config:
+def config_of(root: Path, delivery: Delivery = AT_ONCE, pop3: Pop3 | None = None) -> Config:
     """The configuration of the instance at `root`."""
-    return Config(root, domains=(DOMAIN,), hostname="mail.example.org", delivery=delivery)
+    return Config(root, domains=(DOMAIN,), hostname="mail.example.org", delivery=delivery, pop3=pop3 or Pop3())
 
 
 def make(root: Path, aliases: str = "") -> Config:
@@ -117,10 +117,10 @@ def fetch_and_delete(config: Config, name: str) -> list[bytes]:
         return []
     maildrop = Maildrop(box)
     found = []
-    for index, message in enumerate(maildrop.messages):
+    for index in range(len(maildrop.listing.octets)):
         with maildrop.open(index) as file:
             found.append(file.read())
-        message.path.unlink()
+        maildrop.listing.path(index).unlink()
     maildrop.close()
     return found
 

@@ -106,7 +106,7 @@ def test_the_sizes_in_the_name_are_true(config: Config) -> None:
     assert f",S={len(octets)}," in path.name
     assert path.name.endswith(f",W={len(octets) + octets.count(bytes([10]))}")
     maildrop = Maildrop(maildir_of(config, "bob"))
-    assert maildrop.messages[0].octets == len(octets) + octets.count(b"\n")
+    assert maildrop.listing.octets[0] == len(octets) + octets.count(b"\n")
     maildrop.close()
 
 

@@ -1,0 +1,135 @@
+"""What is in a Maildir at one moment: the messages of new/ and cur/, in order of arrival, by index from 0.
+
+It is kept small, as a maildrop may have 100,000 messages: a string and a number for each.
+"""
+
+import hashlib
+import logging
+import operator
+import os
+import re
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from mailsrv.store.maildir import unique_part
+from mailsrv.store.measured import Measured
+
+logger = logging.getLogger(__name__)
+
+_WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:])")
+_UIDL = re.compile(r"[!-~]{1,70}")  # RFC 1939 §7
+_name_of: Final = operator.itemgetter(slice(4, None))  # of `new/NAME` and `cur/NAME`
+
+
+class Listing:
+    """The messages of a mailbox as they were when it was listed."""
+
+    def __init__(self, mailbox: Path) -> None:
+        """List `mailbox`; raises OSError."""
+        self.mailbox = mailbox
+        self._places = sorted(_places(mailbox), key=_name_of)
+        uniques = set(map(unique_part, map(_name_of, self._places)))
+        self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
+        if len(uniques) < len(self._places):
+            self._tell_apart()
+        self.octets = array("Q")
+        self._measure()
+
+    def uidl(self, index: int) -> str:
+        """The unique id of a message: the part of its name that no flag changes, or what is made of it."""
+        place = self._places[index]
+        unique = unique_part(place[4:])
+        if place in self._told_apart:
+            return self._told_apart[place]
+        return unique if _UIDL.fullmatch(unique) else _digest(unique)
+
+    def path(self, index: int) -> Path:
+        """Where the message lay when it was last seen."""
+        return self.mailbox / self._places[index]
+
+    def find_again(self) -> None:
+        """Learn where other programs have moved messages, by flags or from new/ to cur/; raises OSError."""
+        now: dict[str, list[str]] = {}
+        for place in _places(self.mailbox):
+            now.setdefault(unique_part(place[4:]), []).append(place)
+        for index, place in enumerate(self._places):
+            found = now.get(unique_part(place[4:]), [])
+            if place not in found and (new := _the_same(place, found)) is not None:
+                if place in self._told_apart:
+                    self._told_apart[new] = self._told_apart.pop(place)
+                self._places[index] = new
+
+    def _measure(self) -> None:
+        """Fill `octets`, and leave out what cannot be measured."""
+        measured = Measured(self.mailbox)
+        kept = []
+        for place in self._places:
+            told = _WIRE_SIZE.search(place)
+            octets = int(told[1]) if told else self._measured(measured, place)
+            if octets is not None:
+                kept.append(place)
+                self.octets.append(octets)
+        self._places = kept
+        measured.note()
+
+    def _measured(self, measured: Measured, place: str) -> int | None:
+        path = f"{self.mailbox}/{place}"
+        try:
+            return measured.octets_of(path, _base(place))
+        except FileNotFoundError:  # moved or removed while we listed; the next session will see it
+            return None
+        except OSError as error:  # one file that is not ours to read must not keep its owner from all the others
+            logger.warning("left out of the maildrop: %s: %s", path, error.strerror)
+            return None
+
+    def _tell_apart(self) -> None:
+        """Give each of those that share a unique part an id of its own, the first keeps it; a second link is no other.
+
+        Other programs make such files by copying, or for a moment while they move one.
+        """
+        groups: dict[str, list[str]] = {}
+        for place in self._places:
+            groups.setdefault(unique_part(place[4:]), []).append(place)
+        links = set()
+        for places in groups.values():
+            seen = set()
+            for number, place in enumerate(places):
+                if number and (inode := _inode(self.mailbox / place)) in seen:
+                    links.add(place)
+                elif number:
+                    self._told_apart[place] = _digest(f"{_base(place)} {number}")
+                    seen.add(inode)
+                elif len(places) > 1:
+                    seen.add(_inode(self.mailbox / place))
+        self._places = [place for place in self._places if place not in links]
+
+
+def _places(mailbox: Path) -> Iterator[str]:
+    for folder in ("new", "cur"):
+        yield from [f"{folder}/{name}" for name in os.listdir(mailbox / folder) if not name.startswith(".")]
+
+
+def _base(place: str) -> str:
+    """The name without its flags."""
+    return place[4:].partition(":")[0]
+
+
+def _inode(path: Path) -> tuple[int, int] | Path:
+    try:
+        found = path.stat()
+    except OSError:
+        return path
+    return found.st_dev, found.st_ino
+
+
+def _the_same(place: str, found: list[str]) -> str | None:
+    """Which of the files that share its unique part is the one that lay at `place`, if that is certain."""
+    alike = [each for each in found if _base(each) == _base(place)]
+    candidates = alike or found
+    return candidates[0] if len(candidates) == 1 else None
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(os.fsencode(text)).hexdigest()[:40]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mailsrv.model.address import GrammarError, parse_mailbox
+from mailsrv.model.language import TAGS
 from mailsrv.model.mechanisms import MECHANISMS
 
 
@@ -176,6 +177,42 @@ class Pop3:
         ),
     )
     drain_seconds: float = field(default=5, metadata=described("for commands under way when we are stopped", *_DRAIN))
+    exclusive: bool = field(
+        default=True,
+        metadata=described("one session at a time for each mailbox (RFC 1939); false: they share it", *_SWITCH),
+    )
+    login_delay: int = field(
+        default=0,
+        metadata=described(
+            "seconds from one login of an account to its next (LOGIN-DELAY); 0 asks for none",
+            is_integer(0, 86_400),
+            "a number of seconds up to 86400",
+        ),
+    )
+    expire_days: int = field(
+        default=0,
+        metadata=described(
+            "days after which messages are removed, read or not (EXPIRE); 0 keeps them",
+            is_integer(0, 36_500),
+            "a number of days up to 36500",
+        ),
+    )
+    language: str = field(
+        default="en",
+        metadata=described(
+            "of the responses to a client that asks for no certain one (LANG *)",
+            lambda value: value in TAGS,
+            f"one of {', '.join(TAGS)}",
+        ),
+    )
+    utf8_headers: str = field(
+        default="send",
+        metadata=described(
+            'a message with UTF-8 in its header, to a client that did not say UTF8: "send" it as it is, or "refuse" it',
+            lambda value: value in {"send", "refuse"},
+            '"send" or "refuse"',
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True)

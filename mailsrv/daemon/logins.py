@@ -3,7 +3,6 @@
 import functools
 import logging
 import time
-from collections.abc import Callable
 from concurrent.futures import Future
 from enum import Enum, auto
 from typing import Any, Protocol
@@ -11,7 +10,7 @@ from typing import Any, Protocol
 from mailsrv.daemon.connection import Connection
 from mailsrv.protocol.sasl import Challenge, Malformed, PasswordOffered
 from mailsrv.store.accounts import Account
-from mailsrv.work.authentication import Admitted, Authenticator, OverloadedError, Rejected
+from mailsrv.work.authentication import Admitted, Authenticator, Exchange, OverloadedError, Rejected
 
 logger = logging.getLogger(__name__)
 
@@ -41,20 +40,34 @@ class LoggingIn(Protocol):
 class Login:
     """One login under way on `connection`; `door` is told how it goes."""
 
-    def __init__(
-        self, connection: Connection[Any], door: LoggingIn, authenticator: Authenticator, mechanism: str
-    ) -> None:
+    def __init__(self, connection: Connection[Any], door: LoggingIn, authenticator: Authenticator) -> None:
         self._connection = connection
         self._door = door
         self._authenticator = authenticator
-        self._exchange = authenticator.begin(mechanism, connection.bindings)
+        self._exchange: Exchange | None = None
 
-    def respond(self, octets: bytes | None) -> None:
-        """The client's response, or None where AUTH brought none."""
-        if self._connection.server.is_banned(self._connection):
+    def begin(self, mechanism: str, response: bytes | None) -> None:
+        """AUTH, with the initial response if it brought one."""
+        self._exchange = self._authenticator.begin(mechanism, self._connection.bindings)
+        self._go_on(self._exchange, response)
+
+    def respond(self, response: bytes) -> None:
+        """The client's response to a challenge."""
+        if self._exchange is not None:
+            self._go_on(self._exchange, response)
+
+    def offer(self, user: str, password: str) -> None:
+        """A password, without any exchange."""
+        if self._is_banned():
+            self._door.reject(LoginFailure.BANNED)
+        else:
+            self._check(user, password)
+
+    def _go_on(self, exchange: Exchange, response: bytes | None) -> None:
+        if self._is_banned():
             self._door.reject(LoginFailure.BANNED)
             return
-        match self._exchange.respond(octets):
+        match exchange.respond(response):
             case Challenge(challenge):
                 self._door.challenge(challenge)
             case PasswordOffered(user, password):
@@ -80,7 +93,7 @@ class Login:
         if not self._connection.session.is_waiting:  # the client is gone
             return
         account = future.result() if future.exception() is None else None
-        if self._connection.server.is_banned(self._connection):  # meanwhile, by guesses over other connections
+        if self._is_banned():  # meanwhile, by guesses over other connections
             self._door.reject(LoginFailure.BANNED)
         elif account is not None:
             self._door.admit(account)
@@ -91,26 +104,24 @@ class Login:
             self._fail(user)
         self._connection.pump()
 
+    def _is_banned(self) -> bool:
+        return self._connection.server.is_banned(self._connection)
+
     def _fail(self, user: str) -> None:
-        answer_failure(self._connection, self._authenticator, user, self._door.reject)
+        """Count a failed login; the answer follows after the time that it costs, if the client still waits.
 
+        Where it may be our files that are wrong (RFC 3206 §5 knows the difference), nothing is counted.
+        """
+        if self._authenticator.is_uncertain():
+            self._door.reject(LoginFailure.NOT_NOW)
+            return
+        connection = self._connection
+        logger.info("login failed: %s from [%s]", ascii(user), connection.peer)
+        connection.server.count("failed_logins")
+        delay = self._authenticator.failures.failed(connection.peer, time.time())
+        connection.server.loop.call_later(delay, self._answer_failure)
 
-def answer_failure(
-    connection: Connection[Any], authenticator: Authenticator, user: str, reject: Callable[[LoginFailure], None]
-) -> None:
-    """Count a failed login of `user`; `reject` follows after the time that it costs, if the client still waits.
-
-    Where it may be our files that are wrong (RFC 3206 §5 knows the difference), nothing is counted.
-    """
-    if authenticator.is_uncertain():
-        reject(LoginFailure.NOT_NOW)
-        return
-    logger.info("login failed: %s from [%s]", ascii(user), connection.peer)
-    connection.server.count("failed_logins")
-
-    def answer() -> None:
-        if connection.session.is_waiting:
-            reject(LoginFailure.WRONG)
-            connection.pump()
-
-    connection.server.loop.call_later(authenticator.failures.failed(connection.peer, time.time()), answer)
+    def _answer_failure(self) -> None:
+        if self._connection.session.is_waiting:
+            self._door.reject(LoginFailure.WRONG)
+            self._connection.pump()

@@ -1,26 +1,39 @@
 """mailsrv-pop3d, the supervisor's `pop3`: hands out mail.
 
-Reads the network; reads mailboxes, locks them, and removes messages in UPDATE only.
+Reads the network; reads mailboxes, locks them, and removes messages in UPDATE only, or when they have expired.
 """
 
+import errno
 import functools
 import logging
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from mailsrv.config import Config
 from mailsrv.daemon import service
 from mailsrv.daemon.connection import Connection, Unwelcome
-from mailsrv.daemon.logins import LoginFailure, answer_failure
+from mailsrv.daemon.logins import Login, LoginFailure
 from mailsrv.daemon.server import Server, listening_sockets
+from mailsrv.model.language import Language, language_of
 from mailsrv.protocol.pop3 import Session
-from mailsrv.protocol.pop3_events import Event, Listed, LoginOffered, MessageRequested, Refusal, UpdateRequested
+from mailsrv.protocol.pop3_events import (
+    AuthenticationBegun,
+    AuthenticationContinued,
+    EncryptionOffered,
+    Event,
+    LoginOffered,
+    MessageRequested,
+    Policy,
+    Refusal,
+    Security,
+    UpdateRequested,
+)
 from mailsrv.store.accounts import Account
 from mailsrv.store.maildir import Maildir, mailbox_path
-from mailsrv.store.maildrop import Maildrop, MaildropInUseError
+from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
+from mailsrv.work.expiry import Expiry
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
@@ -29,7 +42,8 @@ T = TypeVar("T")
 
 LISTENERS: Final = ("pop3", "pop3s")
 PIECE: Final = 64 * 1024  # octets of a message in memory at a time
-WORKERS: Final = 2  # password checks, listings and removals at once
+WORKERS: Final = 2  # listings and removals at once
+NOT_FOR_POP3: Final = frozenset({"LOGIN"})  # USER and PASS do the same
 TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
     Unwelcome.FULL: Refusal.TOO_MANY_CONNECTIONS,
     Unwelcome.TOO_MANY_FROM_ADDRESS: Refusal.TOO_MANY_CONNECTIONS,
@@ -38,8 +52,12 @@ TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
 # RFC 3206 §5: [AUTH] only for what is wrong with user or password, not with our files.
 REJECTED: Final[Mapping[LoginFailure, Refusal]] = {
     LoginFailure.WRONG: Refusal.BAD_LOGIN,
+    LoginFailure.BANNED: Refusal.BANNED,
+    LoginFailure.MALFORMED: Refusal.MALFORMED,
     LoginFailure.NOT_NOW: Refusal.NOT_NOW,
 }
+# Faults of a mailbox that do not pass by themselves.
+LASTING: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
 
 
 class Pop3:
@@ -50,37 +68,53 @@ class Pop3:
         self.hostname = config.hostname
         self.authenticator = authenticator
         self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
+        self.policy = Policy(
+            expire_days=config.pop3.expire_days,
+            login_delay=config.pop3.login_delay,
+            language=language_of(config.pop3.language) or Language.ENGLISH,
+        )
+        self.sends_utf8 = config.pop3.utf8_headers == "send"
+        self._is_exclusive = config.pop3.exclusive
         self._mail = config.mail
 
-    def maildir(self, account: Account) -> Path:
-        """Where the account's mailbox lies."""
-        return mailbox_path(self._mail, account.mailbox)
+    def open_maildrop(self, account: Account) -> Maildrop:
+        """The maildrop of who has logged in; raises MaildropInUseError, LoginTooSoonError, OSError."""
+        path = mailbox_path(self._mail, account.mailbox)
+        Maildir(path).create()
+        return Maildrop(path, is_exclusive=self._is_exclusive, login_delay=self.policy.login_delay)
 
 
 class Pop3Connection(Connection[Session]):
     """One client: the session asks, accounts and maildrop answer."""
 
     def __init__(self, pop3: Pop3, listener: str) -> None:
-        super().__init__(pop3.server, Session(pop3.hostname), listener)
+        super().__init__(pop3.server, Session(pop3.hostname, pop3.policy), listener)
         self._pop3 = pop3
+        self._login = Login(self, self, pop3.authenticator)
         self._maildrop: Maildrop | None = None
         self._message: BinaryIO | None = None
         self._is_working = False  # a worker has the maildrop in hand
         self._is_released = False
 
     def greet(self, unwelcome: Unwelcome | None) -> None:
-        refusal = TURNED_AWAY[unwelcome] if unwelcome else None
-        self.session.greet(refusal, takes_passwords=self.takes_passwords)
+        self.session.greet(self._security(), TURNED_AWAY[unwelcome] if unwelcome else None)
 
     def secured(self) -> None:
-        raise RuntimeError("there is no STLS yet")
+        self.session.secured(self._security())
 
     def answer(self, event: Event) -> None:
         match event:
+            case EncryptionOffered():
+                self.session.accept()
+                self.begin_tls()
             case LoginOffered(user, password):
-                self._log_in(user, password)
-            case MessageRequested(index):
-                self._open(index)
+                self._login.offer(user, password)
+            case AuthenticationBegun(mechanism, response):
+                self._login.begin(mechanism, response)
+            case AuthenticationContinued(response):
+                self._login.respond(response)
+            case MessageRequested(index, _, takes_utf8):
+                self._open(index, takes_utf8=takes_utf8)
             case UpdateRequested(deleted):
                 self._update(deleted)
 
@@ -95,43 +129,58 @@ class Pop3Connection(Connection[Session]):
 
     # --- AUTHORIZATION -----------------------------------------------------------------------------
 
-    def _log_in(self, user: str, password: str) -> None:
-        if self.server.is_banned(self):
-            self._refuse(Refusal.BANNED)
-            return
-        self._work(
-            functools.partial(_open_maildrop, self._pop3, user, password),
-            functools.partial(self._logged_in, user),
+    def _security(self) -> Security:
+        mechanisms: tuple[str, ...] = ()
+        if self.takes_passwords:
+            offered = self._pop3.authenticator.mechanisms(bindings=self.bindings)
+            mechanisms = tuple(each for each in offered if each not in NOT_FOR_POP3)
+        return Security(
+            is_encrypted=self.is_encrypted,
+            can_encrypt=self.server.certificates.context() is not None,
+            takes_passwords=self.takes_passwords,
+            mechanisms=mechanisms,
         )
 
-    def _logged_in(self, user: str, future: "Future[Maildrop | None]") -> None:
+    def challenge(self, octets: bytes) -> None:
+        self.session.challenge(octets)
+
+    def admit(self, account: Account) -> None:
+        self._work(functools.partial(self._pop3.open_maildrop, account), functools.partial(self._admitted, account))
+
+    def reject(self, failure: LoginFailure) -> None:
+        self._refuse(REJECTED[failure])
+
+    def _admitted(self, account: Account, future: "Future[Maildrop]") -> None:
         try:
             self._maildrop = future.result()
         except MaildropInUseError:
             self._refuse(Refusal.IN_USE)
+        except LoginTooSoonError:
+            self._refuse(Refusal.LOGIN_DELAY)
         except OSError as error:
-            logger.warning("the maildrop of %s cannot be opened: %s", user, error)
-            self._refuse(Refusal.NOT_NOW)
+            logger.warning("the maildrop of %s cannot be opened: %s", account.mailbox, error)
+            self._refuse(Refusal.NEEDS_A_PERSON if error.errno in LASTING else Refusal.NOT_NOW)
         else:
             if self._is_released:
                 self._unlock()
-            elif self.server.is_banned(self):  # meanwhile, by guesses over other connections
-                self._unlock()
-                self._refuse(Refusal.BANNED)
-            elif self._maildrop is None:
-                answer_failure(self, self._pop3.authenticator, user, lambda why: self._refuse(REJECTED[why]))
             elif not self.session.is_closed:
                 self.server.count("logins")
-                self.session.admit([Listed(each.octets, each.uidl) for each in self._maildrop.messages])
+                self.session.admit(self._maildrop.listing)
 
     # --- TRANSACTION -------------------------------------------------------------------------------
 
-    def _open(self, index: int) -> None:
+    def _open(self, index: int, *, takes_utf8: bool) -> None:
         try:
             self._message = self._opened().open(index)
+            needs_utf8 = not (takes_utf8 or self._pop3.sends_utf8 or is_header_ascii(self._message))
         except OSError as error:
             logger.warning("a message cannot be read: %s", error)
+            self._close_message()
             self.session.refuse(Refusal.MESSAGE_GONE)
+            return
+        if needs_utf8:  # RFC 6856 §4
+            self._close_message()
+            self.session.refuse(Refusal.NEEDS_UTF8)
             return
         self.session.begin_message()
         self._stream()
@@ -160,7 +209,7 @@ class Pop3Connection(Connection[Session]):
             self._work(functools.partial(self._opened().remove, deleted), self._updated)
         else:
             self._unlock()
-            self.session.finish()
+            self.session.accept()
 
     def _updated(self, future: "Future[None]") -> None:
         self._unlock()
@@ -169,7 +218,7 @@ class Pop3Connection(Connection[Session]):
             logger.warning("messages were not removed: %s", error)
             self._refuse(Refusal.NOT_REMOVED)
         elif not self.session.is_closed:
-            self.session.finish()
+            self.session.accept()
 
     # --- the maildrop ------------------------------------------------------------------------------
 
@@ -204,24 +253,19 @@ class Pop3Connection(Connection[Session]):
             self._maildrop = None
 
 
-def _open_maildrop(pop3: Pop3, user: str, password: str) -> Maildrop | None:
-    """The maildrop of who logs in, locked and listed; None where user or password is wrong."""
-    account = pop3.authenticator.verify(user, password)
-    if account is None:
-        return None
-    path = pop3.maildir(account)
-    Maildir(path).create()
-    return Maildrop(path)
-
-
 def main() -> None:
     """The console script."""
     config, heart, sockets = service.start("pop3", lambda config: listening_sockets(config, "pop3", LISTENERS))
-    authenticator = Authenticator(config, Directory(config))
+    directory = Directory(config)
+    authenticator = Authenticator(config, directory)
     server = Server("pop3", config, heart, authenticator.failures)
     pop3 = Pop3(config, server, authenticator)
+    expiry = Expiry(config, directory, server.count)
+    server.problems.append(lambda: "; ".join(expiry.problems))
+    expiry.start()
     with pop3.workers:
         server.run(sockets, lambda listener: Pop3Connection(pop3, listener))
+    expiry.stop()
 
 
 if __name__ == "__main__":

@@ -62,9 +62,9 @@ class Server:
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all sessions
             self.loop.call_soon_threadsafe(work)
 
-    def count(self, what: str) -> None:
+    def count(self, what: str, number: int = 1) -> None:
         """Count a fact for the heartbeat."""
-        self.counts[what] += 1
+        self.counts[what] += number
 
     # --- who is let in -----------------------------------------------------------------------------
 

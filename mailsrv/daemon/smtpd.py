@@ -132,8 +132,8 @@ class SmtpConnection(Connection[Session]):
                 self.session.accept()
                 self.begin_tls()
             case AuthenticationBegun(mechanism, response):
-                self._login = Login(self, self, self._smtp.authenticator, mechanism)
-                self._login.respond(response)
+                self._login = Login(self, self, self._smtp.authenticator)
+                self._login.begin(mechanism, response)
             case AuthenticationContinued(response) if self._login is not None:
                 self._login.respond(response)
 

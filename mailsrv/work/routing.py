@@ -60,6 +60,10 @@ class Directory:
             self._counted = accounts
         return self._is_ready_for_scram
 
+    def mailboxes(self) -> list[Mailbox]:
+        """The mailboxes of all accounts."""
+        return [each.mailbox for each in self._accounts.current().values()]
+
     def without_verifier(self) -> list[Mailbox]:
         """The accounts that cannot log in by SCRAM."""
         return [each.mailbox for each in self._accounts.current().values() if not each.scram_verifier]

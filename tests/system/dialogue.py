@@ -44,16 +44,27 @@ class Client:
 
     def hear(self) -> str:
         """The next reply, all of its lines; empty where the server has closed."""
-        lines: list[bytes] = []
-        while not lines or not re.match(rb"\d{3} ", lines[-1]):
-            while b"\r\n" not in self._held:
-                octets = self.socket.recv(65536)
-                if not octets:
-                    return b"".join(lines).decode()
-                self._held += octets
-            line, _, self._held = self._held.partition(b"\r\n")
-            lines.append(line + b"\r\n")
-        return b"".join(lines).decode()
+        lines: list[str] = []
+        while not lines or not re.match(r"\d{3} ", lines[-1]):
+            line = self.line()
+            if not line:
+                break
+            lines.append(line)
+        return "".join(lines)
+
+    def line(self) -> str:
+        """The next line, as POP3 answers; empty where the server has closed."""
+        while b"\r\n" not in self._held:
+            octets = self.socket.recv(65536)
+            if not octets:
+                return ""
+            self._held += octets
+        line, _, self._held = self._held.partition(b"\r\n")
+        return line.decode() + "\r\n"
+
+    def lines_to_dot(self) -> list[str]:
+        """What follows in a multi-line response of POP3, in lines without their ends."""
+        return [line.rstrip("\r\n") for line in iter(self.line, ".\r\n")]
 
     def say(self, line: str) -> str:
         """Send a line, and hear the reply."""

@@ -20,7 +20,12 @@ from mailsrv.protocol.smtp_events import Service
 from tests.fuzz.driver import Dialogue, Heard, Plan, Taken, patient, plan_of, whole_or_cut
 from tests.fuzz.reference import Bounds, Message, Reading, header_of, reply_codes
 from tests.protocol.properties import pieces
-from tests.protocol.test_any_octets import MAILDROP, assert_well_formed_responses
+from tests.protocol.test_any_octets import (
+    POP3_SETTINGS,
+    assert_messages_are_those_of_the_maildrop,
+    assert_nothing_before_a_login,
+    assert_well_formed_responses,
+)
 from tests.protocol.test_any_octets import heard as pop3_heard
 from tests.protocol.worlds import Pop3World
 
@@ -68,15 +73,23 @@ def check_message(plan: Plan, message: Taken, found: Message) -> None:
         assert message.header is None, "a header that nobody needs"
 
 
+POP3_ANSWERS: Final = ("yes", "NOT_NOW", "challenge x", "BAD_LOGIN")
+
+
 def fuzz_pop3(octets: bytes) -> None:
-    """A POP3 session: the first octet cuts, the second refuses."""
-    cut, refusals = octets[:2].ljust(2, b"\0")
+    """A POP3 session: the first octet cuts, the second answers (two bits a question)."""
+    cut, answered = octets[:2].ljust(2, b"\0")
     sizes = [cut >> 4 or 1, cut & 15 or 1]
-    answers = ["NOT_NOW" if refusals >> place & 1 else "yes" for place in range(8)]
+    answers = [POP3_ANSWERS[answered >> 2 * place & 3] for place in range(4)]
     stream = octets[2:]
-    whole = pop3_heard(Pop3World(MAILDROP), [stream], answers)
-    assert pop3_heard(Pop3World(MAILDROP, piece=sizes[0]), pieces(stream, sizes), answers) == whole
-    assert_well_formed_responses(whole[0])
+    whole = pop3_heard(Pop3World(POP3_SETTINGS), [stream], answers)
+    in_pieces = pop3_heard(Pop3World(POP3_SETTINGS, piece=sizes[0]), pieces(stream, sizes), answers)
+    for said, asked, _ in (whole, in_pieces):
+        assert_well_formed_responses(said)
+        assert_messages_are_those_of_the_maildrop(said, asked)
+        assert_nothing_before_a_login(asked)
+    if "encrypt" not in whole[1]:
+        assert in_pieces == whole
 
 
 def fuzz_address(octets: bytes) -> None:

@@ -2,17 +2,40 @@
 
 import itertools
 import re
+from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailsrv.model.language import Language
+from mailsrv.protocol import pop3_texts as texts
+from mailsrv.protocol.dots import with_crlf
 from tests.protocol.dialogue import World, unescaped
 from tests.protocol.properties import BOUNDED, SIZES, pieces
 from tests.protocol.reference import Refused, messages_of
 from tests.protocol.worlds import Pop3World, SmtpWorld
 
 SMTP_REPLY_LINE = re.compile(rb"([2345][0-5][0-9])(?:[ -](?:([245])\.\d{1,3}\.\d{1,3} )?[\t -~]*)\r\n")  # RFC 5321 §4.2
-POP3_STATUS = re.compile(rb"(?:\+OK|-ERR)(?: [ -~]*)?\r\n")
+POP3_STATUS = re.compile(rb"(?:\+OK|-ERR)(?: [ -~\x80-\xff]*)?\r\n|\+ [A-Za-z0-9+/=]*\r\n")
+TITLES = (
+    texts.CAPABILITIES_FOLLOW,
+    texts.MESSAGES_FOLLOW,
+    texts.UNIQUE_IDS_FOLLOW,
+    texts.MECHANISMS_FOLLOW,
+    texts.LANGUAGES_FOLLOW,
+)
+MULTI_LINE = frozenset(f"+OK {each.said_in(language)}\r\n".encode() for each in TITLES for language in Language)
+MESSAGE = re.compile(
+    "|".join(
+        re.escape(f"+OK {each.said_in(language, 'N')}\r\n").replace("N", r"\d+")
+        for each in (texts.OCTETS, texts.TOP_FOLLOWS)
+        for language in Language
+    ).encode()
+)
+TLS_BEGINS = (
+    b"ready to start TLS\r\n",
+    *(f"{texts.TLS_BEGINS.said_in(language)}\r\n".encode() for language in Language),
+)
 
 # Whole commands, parts of them and what stands between, so that an example gets deep into a dialogue.
 SMTP_PARTS = st.one_of(
@@ -101,6 +124,18 @@ POP3_PARTS = st.one_of(
             b"RSET\r\n",
             b"NOOP\r\n",
             b"QUIT\r\n",
+            b"AUTH\r\n",
+            b"AUTH PLAIN\r\n",
+            b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n",
+            b"AUTH SCRAM-SHA-256 ",
+            b"AGFsaWNlAHNlY3JldA==\r\n",
+            b"*\r\n",
+            b"STLS\r\n",
+            b"UTF8\r\n",
+            b"LANG\r\n",
+            b"LANG de\r\n",
+            b"LANG fr-CA\r\n",
+            b"LANG ",
             b"x" * 300,
             b"\r",
             b"\n",
@@ -170,7 +205,7 @@ def heard(world: World, octets: list[bytes], answers: list[str]) -> tuple[bytes,
         world.receive(piece)
         world.events(answer)
         said += world.replies()
-        if asked and asked[-1] == "encrypt" and said.endswith(b"ready to start TLS\r\n"):
+        if asked and asked[-1] == "encrypt" and said.endswith(TLS_BEGINS):
             world.do("secured")
     if asked and asked[-1].startswith("content "):
         asked.pop()  # a message that has not ended: how much of it was told depends on the pieces
@@ -247,30 +282,67 @@ def assert_no_mail_before_a_login(asked: list[str], said: bytes) -> None:
         assert b"\r\n235 " in said
 
 
+POP3_SETTINGS = [*MAILDROP, ("mechanisms", "SCRAM-SHA-256 PLAIN"), ("security", "can-encrypt")]
+POP3_ANSWERS = st.sampled_from(["yes", "yes", "yes", "NOT_NOW", "BAD_LOGIN", "challenge x"])
+
+
 @BOUNDED
-@given(POP3_STREAMS, SIZES, st.lists(st.sampled_from(["yes", "yes", "yes", "NOT_NOW"]), min_size=1, max_size=4))
+@given(POP3_STREAMS, SIZES, st.lists(POP3_ANSWERS, min_size=1, max_size=4))
 def test_any_octets_give_pop3_responses_and_the_split_makes_no_difference(
     stream: bytes, sizes: list[int], answers: list[str]
 ) -> None:
-    whole = heard(Pop3World(MAILDROP), [stream], answers)
-    assert heard(Pop3World(MAILDROP, piece=sizes[0]), pieces(stream, sizes), answers) == whole
-    assert_well_formed_responses(whole[0])
+    whole = heard(Pop3World(POP3_SETTINGS), [stream], answers)
+    in_pieces = heard(Pop3World(POP3_SETTINGS, piece=sizes[0]), pieces(stream, sizes), answers)
+    for said, asked, _ in (whole, in_pieces):
+        assert_well_formed_responses(said)
+        assert_messages_are_those_of_the_maildrop(said, asked)
+        assert_nothing_before_a_login(asked)
+    if "encrypt" not in whole[1]:  # what comes with STLS is dropped, and the pieces say what does
+        assert in_pieces == whole
 
 
 def assert_well_formed_responses(said: bytes) -> None:
     """RFC 1939 §3: status lines, and after some of them lines up to a lone dot."""
+    list(multi_line_responses(said))
+
+
+def multi_line_responses(said: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Each title with what follows it, its dots removed; everything else is a status line or a challenge."""
     lines = iter(said.splitlines(keepends=True))
     for line in lines:
         assert POP3_STATUS.fullmatch(line), line
         assert len(line) <= 512
-        if re.match(rb"\+OK (capabilities|messages follow|unique ids|top of|\d+ octets)", line):
-            for each in lines:
-                assert each.endswith(b"\r\n")
-                assert not each.startswith(b".") or each[:2] == b".." or each == b".\r\n"
-                if each == b".\r\n":
-                    break
-            else:
-                raise AssertionError("a multi-line response without its end")
+        if line in MULTI_LINE or MESSAGE.fullmatch(line):
+            yield line, b"".join(unstuffed(lines))
+
+
+def unstuffed(lines: Iterator[bytes]) -> Iterator[bytes]:
+    for line in lines:
+        assert line.endswith(b"\r\n")
+        assert not line.startswith(b".") or line[:2] == b".." or line == b".\r\n"
+        if line == b".\r\n":
+            return
+        yield line.removeprefix(b".")
+    raise AssertionError("a multi-line response without its end")
+
+
+def assert_messages_are_those_of_the_maildrop(said: bytes, asked: list[str]) -> None:
+    """Every message that was sent is the one that was asked for, octet for octet."""
+    messages = [with_crlf(octets) for _, octets in Pop3World(MAILDROP).messages]
+    sent = [content for title, content in multi_line_responses(said) if MESSAGE.fullmatch(title)]
+    wanted = [each.split() for each in asked if each.startswith(("retr ", "top "))]
+    for content in sent:
+        while True:  # what was refused was not sent
+            command, number, *_ = wanted.pop(0)
+            message = messages[int(number) - 1]
+            if content == message or (command == "top" and message.startswith(content)):
+                break
+
+
+def assert_nothing_before_a_login(asked: list[str]) -> None:
+    """RFC 1939 §4: nobody touches a maildrop who has not shown who it is."""
+    first = next((place for place, each in enumerate(asked) if each.startswith(("retr", "top", "remove"))), None)
+    assert first is None or any(each.startswith(("login", "auth", "response")) for each in asked[:first])
 
 
 @BOUNDED

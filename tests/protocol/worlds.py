@@ -21,6 +21,7 @@ DEFAULT_LIMITS: Final = smtp_events.Limits(
     max_message_octets=1000, max_recipients=100, max_messages=100, max_line_octets=1000
 )
 AUTHENTICATION: Final = (smtp_events.AuthenticationBegun, smtp_events.AuthenticationContinued)
+POP3_AUTHENTICATION: Final = (pop3_events.AuthenticationBegun, pop3_events.AuthenticationContinued)
 
 Answer = Callable[[str], str]
 
@@ -182,7 +183,7 @@ class Pop3World:
                 self.session.refuse(pop3_events.Refusal[said])
                 continue
             word, _, argument = said.partition(" ")
-            if word == "challenge":
+            if word == "challenge" and isinstance(event, POP3_AUTHENTICATION):
                 self.session.challenge(unescaped(argument))
                 continue
             match event:

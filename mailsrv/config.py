@@ -116,6 +116,21 @@ class Config:
         return self.var / "incidents"
 
     @property
+    def turns(self) -> Path:
+        """The locks by which delivery and the operator's commands take turns at the spool."""
+        return self.run / "spool.turn"
+
+    @property
+    def attempt(self) -> Path:
+        """What delivery has in hand."""
+        return self.run / "delivery.attempt"
+
+    @property
+    def worst_wait(self) -> Path:
+        """The longest that a message has ever waited to be decided."""
+        return self.run / "worst_wait"
+
+    @property
     def tls(self) -> Path:
         return self.var / "tls"
 

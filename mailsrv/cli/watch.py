@@ -80,6 +80,7 @@ def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
         print_table(["PROGRAM", "STATE", "PID", "HEARTBEAT", "COUNTS"], rows)
     spool = ", ".join(f"{state} {number}" for state, number in seen.entries.items())
     click.echo(f"spool: {spool}; the oldest undecided waits for {seen.oldest_undecided:.1f} s")
+    click.echo(f"the worst wait ever: {seen.worst_wait:.1f} s")
     if kept:
         click.echo(f"incidents: {kept}, in {Path('var/incidents')}")
     for ban in seen.bans:

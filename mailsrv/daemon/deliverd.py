@@ -41,8 +41,8 @@ class Delivery:
         self._spool = Spool(config.spool)
         self._directory = Directory(config)
         self._ledger = Ledger(config.books, "delivery", config.ledger.keep_days)
-        self._pickup = Pickup(config, self._spool, self._ledger)
         self._decider = Decider(config, self._spool, self._directory, self._ledger, self._beat)
+        self._pickup = Pickup(config, self._spool, self._ledger, self._decider.hand, self._decider.tick)
         self._bell = Bell()
         self._heart = heart
         self._scan = Scan(0, 0, (), is_cut_short=False)
@@ -138,7 +138,7 @@ class Delivery:
             "problems": problems,
             **self._decider.facts(),
         }
-        self._heart.beat(self._taken + self._decider.progress, facts, in_hand)
+        self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, facts, in_hand)
 
 
 def _lock(path: Path) -> int:

@@ -43,7 +43,8 @@ class Step:
 class Plan:
     """What is to become of one entry: its steps, and the fates of the destinations that none of them serves.
 
-    `about` is what the ledger is told of the message with each of them.
+    `about` is what the ledger is told of the message with each of them; `waited` is for the sidecar. With
+    `due` it is no attempt, but a report on one, and changes neither their number nor the time of the next.
     """
 
     entry_id: EntryId
@@ -52,6 +53,8 @@ class Plan:
     steps: tuple[Step, ...]
     fates: dict[str, Fate]
     about: dict[str, Any] = field(default_factory=dict)
+    waited: float = 0.0
+    due: float = 0.0
 
 
 def write_batch(path: Path, plans: Sequence[Plan]) -> None:
@@ -81,6 +84,8 @@ def _to_json(plan: Plan) -> dict[str, object]:
         "steps": [_step_to_json(step) for step in plan.steps],
         "fates": {destination: asdict(fate) for destination, fate in plan.fates.items()},
         "about": plan.about,
+        "waited": plan.waited,
+        "due": plan.due,
     }
 
 
@@ -97,6 +102,8 @@ def _from_json(plan: dict[str, object]) -> Plan:
         tuple(_step_from_json(step) for step in steps),
         {destination: Fate(**fate) for destination, fate in fates.items()},
         about,
+        float(str(plan.get("waited", 0.0))),
+        float(str(plan.get("due", 0.0))),
     )
 
 

@@ -167,6 +167,11 @@ def write_volatile(path: Path, octets: bytes) -> None:
     draft.path.rename(path)
 
 
+def sync(fd: int) -> None:
+    """Wait until the octets of an open file are on disk; raises OSError."""
+    os.fdatasync(fd)
+
+
 def forget(paths: Sequence[Path]) -> list[Outcome]:
     """Like `remove`, without waiting for the disk: after power loss a file may be back."""
     return [_outcome_of(path.unlink, missing_ok=True) for path in paths]

@@ -11,6 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from mailsrv.store import durable
+
 BEAT_OCTETS: Final = 4096
 BEAT_INTERVAL: Final = 1.0  # seconds
 
@@ -45,6 +47,19 @@ class Heart:
         if len(line) >= BEAT_OCTETS:
             line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand))).encode()
         os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
+
+
+def read_worst(path: Path) -> float:
+    """The worst wait ever seen, in seconds; 0 where none was, or none can be read."""
+    try:
+        return float(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return 0.0
+
+
+def write_worst(path: Path, seconds: float) -> None:
+    """Remember the worst wait ever seen, over restarts; raises OSError."""
+    durable.write_volatile(path, f"{seconds:.3f}\n".encode())
 
 
 def read_beat(path: Path) -> Beat | None:

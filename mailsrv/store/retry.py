@@ -5,12 +5,16 @@ exactly once, and not the forward-path, which may be an alias of many.
 """
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final
 
 from mailsrv.model.failure import reply_to
+from mailsrv.model.reply import LOCAL_ERROR, Reply
 from mailsrv.store.durable import write_file
+
+_ERROR: Final = re.compile(r"([45]\d\d) [45]\.(\d+\.\d+) (.*?)(?: \(.*\))?$")
 
 WAITING = "waiting"
 DONE = "done"
@@ -27,14 +31,35 @@ class Fate:
     error: str = ""
     kind: str = ""
 
+    def reply(self) -> Reply:
+        """The last error as a peer may be told of it, without our own words in brackets."""
+        match = _ERROR.match(self.error)
+        return Reply(int(match[1]), match[2], match[3]) if match else LOCAL_ERROR
+
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """`due` is in seconds since 1970; fates are keyed by destination."""
+    """`due` and `since`, the last attempt, are in seconds since 1970; fates are keyed by destination.
+
+    `waited` is how long the entry has waited, in seconds, up to the last attempt: pauses that we could have tried in,
+    whatever the clock was set to meanwhile and however long the machine was off.
+    """
 
     attempts: int
     due: float
     destinations: dict[str, Fate] = field(default_factory=dict)
+    waited: float = 0.0
+    since: float = 0.0
+
+    def waiting(self) -> dict[str, Fate]:
+        """The destinations that are yet to be served."""
+        return {key: fate for key, fate in self.destinations.items() if fate.state != DONE}
+
+    def waited_until(self, now: float, pause: float | None) -> float:
+        """`waited` up to `now`; `pause` is that since the last attempt where the process that made it still runs."""
+        if pause is None:  # told by a clock that may have been set: at most as long as it was to be
+            pause = min(max(now - self.since, 0.0), max(self.due - self.since, 0.0))
+        return self.waited + pause if self.attempts else 0.0
 
     def is_done(self, destination: str) -> bool:
         """Whether nothing is left to do for this destination."""
@@ -52,7 +77,13 @@ class Retry:
         if not isinstance(destinations, dict):
             raise TypeError("destinations is not a table")
         fates = {key: Fate(str(fate["state"]), str(fate["error"])) for key, fate in destinations.items()}
-        return cls(int(str(document["attempts"])), float(str(document["due"])), fates)
+        return cls(
+            int(str(document["attempts"])),
+            float(str(document["due"])),
+            fates,
+            float(str(document.get("waited", 0.0))),
+            float(str(document.get("since", 0.0))),
+        )
 
 
 SERVED: Final = Fate(DONE)

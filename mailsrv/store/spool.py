@@ -11,7 +11,8 @@ accepted    new/ID                   delivery: decides it        decided, as at 
 batched     new/ID, tmp/batch.json   delivery: carries it out    the batch is carried through to its end
 deferred    deferred/ID, ID.retry    delivery: when it is due    decided when due; without a sidecar, at once
 remote      remote/ID                relay                       waits for the relay
-held        hold/ID, ID.txt          a person                    waits for a person
+held        hold/ID, ID.txt          a person, in turns with     waits for a person; ID.retry goes with it where it
+                                     delivery (store/turns.py)   was deferred before
 bad         bad/NAME, NAME.txt       a person                    waits for a person
 
 The reason or sidecar is published before the move that needs it, so a crash between the two leaves a sidecar without
@@ -19,6 +20,7 @@ an entry (harmless, overwritten by the next one) and never an entry without its 
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -59,6 +61,7 @@ class Spool:
         self.tmp = root / "tmp"
         self.bad = root / "bad"
         self.batch = self.tmp / "batch.json"
+        self._again = root / ".again"
 
     def create_folders(self) -> None:
         """Make what is missing; raises OSError."""
@@ -78,6 +81,14 @@ class Spool:
     def retry_path(self, entry_id: EntryId) -> Path:
         """Where the sidecar of a deferred entry lies."""
         return self.folder(State.DEFERRED) / f"{entry_id}.retry"
+
+    def held_retry_path(self, entry_id: EntryId) -> Path:
+        """Where the sidecar of an entry lies that was deferred before it was held."""
+        return self.folder(State.HOLD) / f"{entry_id}.retry"
+
+    def state_of(self, entry_id: EntryId) -> State | None:
+        """Where an entry is, or None where it is nowhere."""
+        return next((state for state in State if self.path(state, entry_id).exists()), None)
 
     def entries(self, state: State) -> list[EntryId]:
         """The entries of a state, in order of arrival; raises OSError."""
@@ -162,9 +173,62 @@ class Spool:
         return place
 
     def hold(self, state: State, entry_id: EntryId, reason: str) -> None:
-        """Move an entry to `hold/`, with the reason beside it; raises OSError."""
+        """Move an entry to `hold/`, with the reason, and what it was served already, beside it; raises OSError."""
         self.explain(entry_id, reason)
+        sidecar = self.retry_path(entry_id)
+        if state is State.DEFERRED and sidecar.exists():
+            durable.write_file(self.held_retry_path(entry_id), sidecar.read_bytes())
         durable.move(self.path(state, entry_id), self.path(State.HOLD, entry_id))
+        durable.forget([sidecar] if state is State.DEFERRED else [])
+
+    def hold_claim(self, claim: Claim, reason: str) -> None:
+        """The same for a claimed file that is not to be read again; raises OSError."""
+        self.explain(claim.entry_id, reason)
+        durable.move(claim.path, self.path(State.HOLD, claim.entry_id))
+        self.finish_claim(claim)
+
+    def release(self, entry_id: EntryId) -> State:
+        """Move an entry from `hold/` to where it is decided: says where. Raises OSError."""
+        sidecar, state = self.held_retry_path(entry_id), State.NEW
+        if sidecar.exists():
+            state = State.DEFERRED
+            durable.write_file(self.retry_path(entry_id), sidecar.read_bytes())
+        durable.move(self.path(State.HOLD, entry_id), self.path(state, entry_id))
+        durable.forget([sidecar, self.folder(State.HOLD) / f"{entry_id}.txt"])
+        return state
+
+    def drop_again(self, entry_id: EntryId) -> Path:
+        """Move a held file that is no entry back into the drop box, to be claimed anew; raises OSError."""
+        place = self.root / f"{entry_id}.eml"
+        durable.move(self.path(State.HOLD, entry_id), place)
+        durable.forget([self.folder(State.HOLD) / f"{entry_id}.txt"])
+        return place
+
+    def remove(self, state: State, entry_id: EntryId) -> None:
+        """Remove an entry and what lies beside it, for good; raises OSError."""
+        beside = {
+            State.DEFERRED: [self.retry_path(entry_id)],
+            State.HOLD: [self.held_retry_path(entry_id), self.folder(State.HOLD) / f"{entry_id}.txt"],
+        }
+        durable.raise_first(durable.remove([self.path(state, entry_id), *beside.get(state, [])]))
+
+    # --- what a command asks of delivery -----------------------------------------------------------
+
+    def ask_again(self, entry_ids: Sequence[EntryId]) -> None:
+        """Have delivery look at these deferred entries, and at the spool, at once; raises OSError."""
+        fd = os.open(self._again, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        with open(fd, "wb") as file:
+            file.write("".join(f"{entry_id}\n" for entry_id in entry_ids).encode())
+
+    def is_asked_again(self) -> bool:
+        """Whether anything was asked for."""
+        return self._again.exists()
+
+    def asked_again(self) -> list[EntryId]:
+        """What was asked for, once; raises OSError."""
+        names = self._again.read_bytes().decode("ascii", "replace").split()
+        self._again.unlink()
+        return [EntryId(name) for name in names if is_entry_id(name)]
 
     def reason(self, entry_id: EntryId) -> str:
         """Why an entry is held, in words; empty where nobody has said so."""

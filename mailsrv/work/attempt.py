@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Any, BinaryIO, Final
 
 from mailsrv.model.envelope import Arrival, Recipient, Sender
@@ -15,7 +14,7 @@ from mailsrv.store.durable import Draft
 from mailsrv.store.entry import Block
 from mailsrv.store.retry import DONE, WAITING, Fate, Retry, waiting_after
 from mailsrv.store.spool import State
-from mailsrv.work.octets import pieces_of
+from mailsrv.work.octets import no_tick, pieces_of
 
 MAX_HEADER: Final = 64 * 1024  # octets of a header that are looked at, and returned in a report
 
@@ -38,6 +37,7 @@ class Attempt:
     block: Block
     retry: Retry
     is_suspect: bool  # an earlier attempt may have delivered parts of it
+    tick: Callable[[], None] = no_tick  # called for each piece that is read
     written: list[Written] = field(default_factory=list)
     fates: dict[str, Fate] = field(default_factory=dict)
     waiting: dict[str, Reply] = field(default_factory=dict)  # destinations that wait, and why
@@ -61,11 +61,6 @@ class Attempt:
         return self.block.arrival or Arrival(arrival_of(self.entry_id), "drop")
 
     @property
-    def age(self) -> float:
-        """Seconds since it came."""
-        return (datetime.now(UTC) - arrival_of(self.entry_id)).total_seconds()
-
-    @property
     def header(self) -> bytes:
         """The octets before the empty line, as far as they are looked at, without their last line end."""
         if self._header is None:
@@ -76,7 +71,7 @@ class Attempt:
     def pieces(self) -> Iterator[bytes]:
         """The message, from its beginning."""
         self.file.seek(self.block.length)
-        return pieces_of(self.file)
+        return pieces_of(self.file, self.tick)
 
     def derived_id(self, word: str) -> EntryId:
         """The id of what this attempt leads to: a later one may lead to more, while this is still on its way."""
@@ -98,6 +93,12 @@ class Attempt:
         """It waits no more."""
         self.fates.pop(destination, None)
         self.waiting.pop(destination, None)
+
+    def restate(self) -> None:
+        """What waits is what the last attempt has left, and why."""
+        for destination, fate in self.retry.waiting().items():
+            self.wait_because(destination, fate.reply())
+            self.fates[destination] = fate
 
     def wait_for(self, destinations: Iterable[str], error: OSError) -> None:
         """A fault of ours: these wait for the next attempt."""

@@ -16,22 +16,22 @@ from mailsrv.settings import Delivery
 from mailsrv.store import durable
 from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome
-from mailsrv.store.retry import DONE, SERVED, WAITING, Fate, Retry, waiting_after, write_retry
+from mailsrv.store.retry import DONE, SERVED, Fate, Retry, waiting_after, write_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.attempt import Written
 from mailsrv.work.books import Books
+from mailsrv.work.schedule import JITTER
 
 logger = logging.getLogger(__name__)
-
-JITTER = 0.1  # retries that failed together do not come back together
 
 
 @dataclass(frozen=True, slots=True)
 class Carried:
-    """What came of a plan: retired, or deferred until `due` (seconds since 1970), or not even that could be written."""
+    """What came of a plan: retired, or deferred for `pause` seconds, or not even that could be written."""
 
     entry_id: EntryId
-    due: float | None = None
+    pause: float = 0.0
+    retry: Retry | None = None
     error: OSError | None = None
 
 
@@ -42,6 +42,9 @@ class Carrier:
         self._settings = settings
         self._spool = spool
         self._books = books
+        # Entries that were served, in part or whole, and could be neither removed nor deferred. The batch file keeps
+        # what they were served; decided anew, they would be doubled where a client has deleted its copy meanwhile.
+        self.unfinished: dict[EntryId, Plan] = {}
 
     def carry(self, plans: Sequence[tuple[Plan, list[Written]]]) -> list[Carried]:
         """Carry new plans out; raises OSError, nothing having happened, where the batch file cannot be written."""
@@ -50,7 +53,7 @@ class Carrier:
         failed = _settle([written for _, all_written in plans for written in all_written])
         ready = [_without(plan, failed) for plan, _ in plans]
         try:
-            write_batch(self._spool.batch, ready)
+            write_batch(self._spool.batch, [*self.unfinished.values(), *ready])
         except OSError:
             durable.forget([step.move.draft for plan in ready for step in plan.steps])
             raise
@@ -72,7 +75,9 @@ class Carrier:
     def _without_finished(self, plan: Plan) -> Plan:
         """Of an interrupted plan, what is left to do: a draft that is gone was renamed."""
         finished = [step for step in plan.steps if not step.move.draft.exists()]
-        self._books.carried([replace(plan, steps=tuple(finished))], dict.fromkeys(map(id, finished)), again=True)
+        self._books.carried(
+            [replace(plan, steps=tuple(finished), fates={})], dict.fromkeys(map(id, finished)), again=True
+        )
         fates = {**plan.fates, **{key: SERVED for step in finished for key in step.destinations}}
         return replace(plan, steps=tuple(step for step in plan.steps if step not in finished), fates=fates)
 
@@ -85,9 +90,7 @@ class Carrier:
         done = [_with_steps(plan, [step for step in plan.steps if id(step) in outcomes]) for plan in plans]
         skipped = [step for plan in plans for step in plan.steps if id(step) not in outcomes]
         durable.forget([step.move.draft for step in skipped])
-        carried = [self._retire(plan, [(step, outcomes[id(step)]) for step in plan.steps]) for plan in done]
-        durable.forget([self._spool.batch])
-        return carried
+        return self._retire_all([_served(plan, outcomes) for plan in done])
 
     def _reveal(self, plans: Sequence[Plan]) -> dict[int, Outcome]:
         """Rename the drafts of all steps, and note it; the outcomes, by the identity of the step."""
@@ -98,15 +101,30 @@ class Carrier:
 
         return dict(zip(map(id, steps), durable.reveal([step.move for step in steps], note), strict=True))
 
-    def _retire(self, plan: Plan, steps: list[tuple[Step, Outcome]]) -> Carried:
-        fates = dict(plan.fates)
-        for step, outcome in steps:
-            fates |= {destination: _fate_of(outcome) for destination in step.destinations}
+    def finish(self) -> list[Carried]:
+        """Try again to remove or defer what is unfinished."""
+        plans = list(self.unfinished.values())
+        self.unfinished = {}
+        gone = [plan for plan in plans if not self._spool.path(plan.state, plan.entry_id).exists()]
+        left = [plan for plan in plans if plan not in gone]
+        return [*(Carried(plan.entry_id) for plan in gone), *self._retire_all(left)]
+
+    def _retire_all(self, plans: Sequence[Plan]) -> list[Carried]:
+        """Remove or defer entries whose plans have come to their end: no steps are left, and the fates tell all."""
+        carried = [self._retire(plan) for plan in plans]
+        for plan, each in zip(plans, carried, strict=True):
+            if each.error is not None:
+                self.unfinished[plan.entry_id] = plan
+        if not self.unfinished:
+            durable.forget([self._spool.batch])
+        return carried
+
+    def _retire(self, plan: Plan) -> Carried:
         try:
-            if all(fate.state == DONE for fate in fates.values()):
+            if all(fate.state == DONE for fate in plan.fates.values()):
                 self._remove(plan)
                 return Carried(plan.entry_id)
-            return Carried(plan.entry_id, due=self._defer(plan, fates))
+            return self._defer(plan)
         except OSError as error:
             return Carried(plan.entry_id, error=error)
 
@@ -116,17 +134,22 @@ class Carrier:
             paths.append(self._spool.retry_path(plan.entry_id))
         durable.raise_first(durable.forget(paths))
 
-    def _defer(self, plan: Plan, fates: dict[str, Fate]) -> float:
-        pauses = self._settings.retry_after
-        pause = pauses[min(plan.attempts, len(pauses) - 1)] * random.uniform(1, 1 + JITTER)
-        retry = Retry(plan.attempts + 1, time.time() + pause, fates)
+    def _defer(self, plan: Plan) -> Carried:
+        now = time.time()
+        if plan.due:
+            retry = Retry(plan.attempts, plan.due, plan.fates, plan.waited, now)
+        else:
+            pauses = self._settings.retry_after
+            pause = pauses[min(plan.attempts, len(pauses) - 1)] * random.uniform(1, 1 + JITTER)
+            retry = Retry(plan.attempts + 1, now + pause, plan.fates, plan.waited, now)
         write_retry(self._spool.retry_path(plan.entry_id), retry)
         if plan.state is not State.DEFERRED:
             durable.move(self._spool.path(plan.state, plan.entry_id), self._spool.path(State.DEFERRED, plan.entry_id))
-        self._books.deferred(plan, retry)
-        errors = "; ".join(f"{key}: {fate.error}" for key, fate in fates.items() if fate.state == WAITING)
-        logger.warning("%s deferred for %.0f s after attempt %d: %s", plan.entry_id, pause, retry.attempts, errors)
-        return retry.due
+        if not plan.due:
+            self._books.deferred(plan, retry)
+            errors = "; ".join(f"{key}: {fate.error}" for key, fate in retry.waiting().items())
+            logger.warning("%s deferred for %.0f s after attempt %d: %s", plan.entry_id, pause, retry.attempts, errors)
+        return Carried(plan.entry_id, retry.due - now, retry)
 
 
 def _with_steps(plan: Plan, steps: Sequence[Step]) -> Plan:
@@ -158,6 +181,14 @@ def _without(plan: Plan, failed: dict[int, OSError]) -> Plan:
         if id(step) in failed:
             fates |= {destination: _fate_of(failed[id(step)]) for destination in step.destinations}
     return replace(plan, steps=tuple(step for step in plan.steps if id(step) not in failed), fates=fates)
+
+
+def _served(plan: Plan, outcomes: dict[int, Outcome]) -> Plan:
+    """The plan with what has come of its steps, by their identity, in its fates."""
+    fates = dict(plan.fates)
+    for step in plan.steps:
+        fates |= {destination: _fate_of(outcomes[id(step)]) for destination in step.destinations}
+    return replace(plan, steps=(), fates=fates)
 
 
 def _fate_of(outcome: Outcome) -> Fate:

@@ -7,7 +7,7 @@ import io
 import itertools
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import BinaryIO, Final
@@ -24,7 +24,7 @@ from mailsrv.store.durable import Draft
 from mailsrv.store.entry import FormatError
 from mailsrv.store.spool import Claim
 from mailsrv.work import books
-from mailsrv.work.octets import pieces_of, unparted
+from mailsrv.work.octets import no_tick, pieces_of, unparted
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +67,8 @@ NOTHING_GIVEN: Final = Given()
 class Intake:
     """Understands dropped files by the configuration."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, tick: Callable[[], None] = no_tick) -> None:
+        self._tick = tick
         self._hostname = config.hostname
         self._dotstuff = config.delivery.dotstuff
 
@@ -103,7 +104,7 @@ class Intake:
         if block is None:
             fields = tuple(field for field in fields if field.name != "bcc")
         body = start + len(header)
-        _check_line_ends(file, start, block.lines if block else 0)
+        self._check_line_ends(file, start, block.lines if block else 0)
         is_ours = block is not None and block.arrival is not None  # we write no doubled dots
         is_dotstuffed = not is_ours and self._is_dotstuffed(file, start)
         return Understood(envelope, fields, block is not None, body, is_dotstuffed)
@@ -119,35 +120,34 @@ class Intake:
             draft.write(trace.message_id(entry_id, self._hostname))
         file.seek(understood.body)
         header = b"".join(field.raw for field in understood.fields)
-        pieces = _with_crlf(itertools.chain([header], pieces_of(file)))
+        pieces = _with_crlf(itertools.chain([header], pieces_of(file, self._tick)))
         for piece in _unstuffed(pieces) if understood.is_dotstuffed else pieces:
             draft.write(piece)
         if understood.is_dotstuffed:
             logger.info("%s: a dot was removed from each line that began with two", entry_id)
 
     def _is_dotstuffed(self, file: BinaryIO, start: int) -> bool:
-        return self._dotstuff == "yes" or (self._dotstuff == "auto" and _has_doubled_dots_only(file, start))
+        return self._dotstuff == "yes" or (self._dotstuff == "auto" and _has_doubled_dots_only(file, start, self._tick))
+
+    def _check_line_ends(self, file: BinaryIO, start: int, lines_before: int) -> None:
+        """Raise FormatError at the first bare CR: it is no line end, and SMTP refuses it likewise."""
+        last = file.seek(0, io.SEEK_END) - 1
+        file.seek(start)
+        octet, line = start, lines_before + 1
+        for block in unparted(pieces_of(file, self._tick)):
+            if block.count(b"\r") != block.count(b"\r\n") and (bare := _BARE_CR.search(block)):
+                if octet + bare.start() == last:  # the last line is as good as ended
+                    return
+                line += block.count(b"\n", 0, bare.start())
+                raise FormatError("a bare CR is refused, lines end in LF or CRLF", line, octet + bare.start())
+            octet, line = octet + len(block), line + block.count(b"\n")
 
 
-def _check_line_ends(file: BinaryIO, start: int, lines_before: int) -> None:
-    """Raise FormatError at the first bare CR: it is no line end, and SMTP refuses it likewise."""
-    last = file.seek(0, io.SEEK_END) - 1
-    file.seek(start)
-    octet, line = start, lines_before + 1
-    for block in unparted(pieces_of(file)):
-        if block.count(b"\r") != block.count(b"\r\n") and (bare := _BARE_CR.search(block)):
-            if octet + bare.start() == last:  # the last line is as good as ended
-                return
-            line += block.count(b"\n", 0, bare.start())
-            raise FormatError("a bare CR is refused, lines end in LF or CRLF", line, octet + bare.start())
-        octet, line = octet + len(block), line + block.count(b"\n")
-
-
-def _has_doubled_dots_only(file: BinaryIO, start: int) -> bool:
+def _has_doubled_dots_only(file: BinaryIO, start: int, tick: Callable[[], None]) -> bool:
     """Whether there are lines that begin with a dot, and every one of them begins with two."""
     file.seek(start)
     is_doubled, held = False, b"\n"
-    for piece in pieces_of(file):
+    for piece in pieces_of(file, tick):
         window = held + piece
         keep = 2 if window.endswith(b"\n.") else int(window.endswith(b"\n"))
         held, window = window[len(window) - keep :], window[: len(window) - keep]

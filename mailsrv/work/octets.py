@@ -1,14 +1,19 @@
 """Files as pieces of octets: memory stays flat whatever the size of a message."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, Final
 
 PIECE: Final = 1024 * 1024
 
 
-def pieces_of(file: BinaryIO) -> Iterator[bytes]:
-    """What is left of `file`, in pieces; raises OSError."""
+def no_tick() -> None:
+    """Nobody wants to know."""
+
+
+def pieces_of(file: BinaryIO, tick: Callable[[], None] = no_tick) -> Iterator[bytes]:
+    """What is left of `file`, in pieces; `tick` is called for each, that work on a large one shows. Raises OSError."""
     while piece := file.read(PIECE):
+        tick()
         yield piece
 
 

@@ -11,7 +11,7 @@ from mailsrv.host.supervisor import ProcessState, Supervisor, SupervisorError
 from mailsrv.model.identity import EntryId, arrival_of
 from mailsrv.store.entry import FormatError
 from mailsrv.store.failed_logins import Ban, read_bans
-from mailsrv.store.heartbeat import Fact, read_beat
+from mailsrv.store.heartbeat import Fact, read_beat, read_worst
 from mailsrv.store.retry import WAITING, read_retry
 from mailsrv.store.spool import Spool, State, shown
 
@@ -49,11 +49,12 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Everything at a glance; `oldest_undecided` in seconds, `problems` in words. A ban is no problem of ours."""
+    """Everything at a glance, waits in seconds, `problems` in words. A ban is no problem of ours."""
 
     programs: tuple[Program, ...]
     entries: Mapping[str, int]
     oldest_undecided: float
+    worst_wait: float  # ever
     problems: tuple[str, ...]
     bans: tuple[Ban, ...]
 
@@ -89,14 +90,15 @@ def look(config: Config) -> Outlook:
     entries = {state.value: len(spool.entries(state)) for state in State}
     entries["bad"] = sum(1 for path in spool.bad.glob("*") if path.with_name(f"{path.name}.txt").exists())
     new = spool.entries(State.NEW)
-    oldest = time.time() - arrival_of(new[0]).timestamp() if new else 0.0
+    oldest = max(0.0, time.time() - arrival_of(new[0]).timestamp()) if new else 0.0  # 0 where the clock was set back
     if oldest > LATE_SCANS * config.delivery.scan_interval:
         problems.append(f"spool/new: the oldest entry has been waiting for {oldest:.0f} s")
     strangers = spool.strangers()
     problems += [
         f"spool/new/{shown(name)} is no entry: put files into the drop box, {spool.root}" for name in strangers
     ]
-    return Outlook(tuple(programs), entries, oldest, tuple(problems), tuple(_bans(config)))
+    worst = max(oldest, read_worst(config.worst_wait))
+    return Outlook(tuple(programs), entries, oldest, worst, tuple(problems), tuple(_bans(config)))
 
 
 def queue(config: Config) -> list[Listed]:

@@ -11,7 +11,7 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -26,7 +26,9 @@ from mailsrv.store.entry import FormatError
 from mailsrv.store.ledger import Kind, Ledger, Line, line
 from mailsrv.store.spool import Claim, Spool, State, shown
 from mailsrv.work.books import arrived
+from mailsrv.work.hand import Hand
 from mailsrv.work.intake import Intake, Understood
+from mailsrv.work.octets import no_tick
 
 logger = logging.getLogger(__name__)
 
@@ -75,11 +77,19 @@ class Scan:
 class Pickup:
     """Takes dropped files in: claim by rename, publish as an entry, remove the claim."""
 
-    def __init__(self, config: Config, spool: Spool, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        config: Config,
+        spool: Spool,
+        ledger: Ledger,
+        hand: Hand | None = None,
+        tick: Callable[[], None] = no_tick,
+    ) -> None:
         self._spool = spool
         self._ledger = ledger
+        self._hand = hand or Hand(config, spool, ledger)
         self._settle_seconds = config.delivery.settle_seconds
-        self._intake = Intake(config)
+        self._intake = Intake(config, tick)
         self._sightings: dict[str, _Sighting] = {}
         self._refusals: dict[str, _Refusal] = {}  # by name, files that could not be claimed
         self._unfinished: list[Claim] = []  # claimed, and to be tried again
@@ -183,6 +193,9 @@ class Pickup:
         for claim in claims:
             draft = self._spool.draft(claim.entry_id)
             try:
+                if poison := self._hand.take(claim.entry_id):
+                    self._hand.hold_claim(claim, poison)
+                    continue
                 lines[claim.entry_id] = _line_of(claim, draft, self._intake.draft(claim, draft))
                 drafted.append((claim, draft))
             except FormatError as error:
@@ -192,12 +205,15 @@ class Pickup:
             except Exception as error:  # a fault of ours with one file must not stand in the way of the others
                 logger.exception("%s cannot be understood", shown(claim.path.name))
                 self._set_aside(claim, f"a fault of mailsrv with this file: {error!r}")
+        self._hand.empty()
         published = [(draft, self._spool.path(State.NEW, claim.entry_id)) for claim, draft in drafted]
         outcomes = durable.publish(published)
         taken_in = [claim for (claim, _), outcome in zip(drafted, outcomes, strict=True) if outcome is None]
         # While the claim stands, a line that a crash keeps from being written is written by the next process.
         self._ledger.write([lines[claim.entry_id] for claim in taken_in])
         self._taken_in += taken_in
+        for claim in taken_in:
+            self._hand.forgive(claim.entry_id)
         for (claim, _), outcome in zip(drafted, outcomes, strict=True):
             if outcome is not None:
                 self._keep(claim, outcome)

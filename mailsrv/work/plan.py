@@ -4,8 +4,9 @@ Nothing here can be seen from outside: a plan is drafts in `tmp/` folders and a 
 them durable and carries them out. A fault of ours with one destination makes that destination wait; the others go on.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Final
 
@@ -26,6 +27,7 @@ from mailsrv.store.spool import Spool, State
 from mailsrv.work import books
 from mailsrv.work.attempt import Attempt, Written
 from mailsrv.work.mailboxes import plan_letters
+from mailsrv.work.octets import no_tick
 from mailsrv.work.reports import News, Reporter, wants, write_copy
 from mailsrv.work.routing import Directory, Route
 
@@ -48,21 +50,41 @@ class _Goals:
 class Planner:
     """Decides entries by the configuration and the directory as they stand."""
 
-    def __init__(self, config: Config, spool: Spool, directory: Directory) -> None:
+    def __init__(self, config: Config, spool: Spool, directory: Directory, tick: Callable[[], None] = no_tick) -> None:
+        self._tick = tick
         self._config = config
         self._spool = spool
         self._directory = directory
         self._reporter = Reporter(config, spool)
 
-    def plan(self, state: State, entry_id: EntryId, *, is_suspect: bool) -> tuple[Plan, list[Written]]:
-        """A plan for an entry, its drafts written; raises OSError, or FormatError where the file is no entry."""
+    def plan(
+        self, state: State, entry_id: EntryId, *, is_suspect: bool, pause: float | None = None
+    ) -> tuple[Plan, list[Written]]:
+        """A plan for an entry, its drafts written; raises OSError, or FormatError where the file is no entry.
+
+        `pause` is how long it was deferred, in seconds, where this process knows.
+        """
         retry = (read_retry(self._spool.retry_path(entry_id)) if state is State.DEFERRED else None) or Retry(0, 0)
+        plan, written = self._planned(state, entry_id, retry, self._decide, is_suspect=is_suspect)
+        return replace(plan, waited=retry.waited_until(time.time(), pause)), written
+
+    def plan_overdue(self, entry_id: EntryId) -> tuple[Plan, list[Written]] | None:
+        """What to tell the sender of a deferred entry that was just tried in vain, if anything; raises as `plan`."""
+        retry = read_retry(self._spool.retry_path(entry_id))
+        if retry is None or not self._is_overdue(retry):
+            return None
+        plan, written = self._planned(State.DEFERRED, entry_id, retry, self._decide_overdue, is_suspect=False)
+        return replace(plan, waited=retry.waited, due=retry.due), written
+
+    def _planned(
+        self, state: State, entry_id: EntryId, retry: Retry, decide: Callable[[Attempt], None], *, is_suspect: bool
+    ) -> tuple[Plan, list[Written]]:
         file, block = self._spool.open(state, entry_id)
         with file:
-            attempt = Attempt(entry_id, state, file, block, retry, is_suspect)
+            attempt = Attempt(entry_id, state, file, block, retry, is_suspect, self._tick)
             attempt.about = {"from": str(attempt.sender.reverse_path or ""), **books.about(attempt.header)}
             try:
-                self._decide(attempt)
+                decide(attempt)
             except BaseException:
                 attempt.discard()
                 raise
@@ -70,6 +92,14 @@ class Planner:
         return Plan(entry_id, state, retry.attempts, steps, attempt.fates, attempt.about), attempt.written
 
     def _decide(self, attempt: Attempt) -> None:
+        goals = self._goals(attempt)
+        goals.waiting |= {key: (account.mailbox, recipient) for key, (account, recipient) in goals.local.items()}
+        accounts = [account for key, (account, _) in goals.local.items() if attempt.has_yet_to_serve(key)]
+        plan_letters(attempt, self._config.mail, accounts, attempt.sender.reverse_path)
+        self._plan_remote(attempt, [each for key, each in goals.remote.items() if attempt.has_yet_to_serve(key)])
+        self._plan_reports(attempt, goals)
+
+    def _goals(self, attempt: Attempt) -> _Goals:
         goals = _Goals()
         for recipient in attempt.recipients:
             route = self._directory.route(recipient.forward_path)
@@ -80,13 +110,7 @@ class Planner:
                 goals.remote.setdefault(key, _recipient_elsewhere(recipient, mailbox, is_shared=route.is_shared))
             self._note_refusal(attempt, goals, recipient, route)
             self._note_success(goals, recipient, route)
-        if self._is_expired(attempt):
-            self._expire(attempt, goals)
-        goals.waiting |= {key: (account.mailbox, recipient) for key, (account, recipient) in goals.local.items()}
-        accounts = [account for key, (account, _) in goals.local.items() if attempt.has_yet_to_serve(key)]
-        plan_letters(attempt, self._config.mail, accounts, attempt.sender.reverse_path)
-        self._plan_remote(attempt, [each for key, each in goals.remote.items() if attempt.has_yet_to_serve(key)])
-        self._plan_reports(attempt, goals)
+        return goals
 
     def _note_refusal(self, attempt: Attempt, goals: _Goals, recipient: Recipient, route: Route) -> None:
         if route.refusal is None:
@@ -111,19 +135,6 @@ class Planner:
             told = Reported(path, original, Action.DELIVERED)
             goals.tell(News(f"success {path.key}", recipient, told, tuple(route.local)))
 
-    def _is_expired(self, attempt: Attempt) -> bool:
-        return attempt.retry.attempts > 0 and attempt.age > self._config.delivery.give_up_after
-
-    def _expire(self, attempt: Attempt, goals: _Goals) -> None:
-        """What still waits is given up, and its sender told."""
-        for key, (account, recipient) in list(goals.local.items()):
-            if attempt.has_yet_to_serve(key):
-                goals.tell(_failure(key, recipient, account.mailbox, reply.EXPIRED))
-                del goals.local[key]
-        for key, (mailbox, recipient) in goals.waiting.items():
-            attempt.give_up(key)
-            goals.tell(_failure(key, recipient, mailbox, reply.EXPIRED))
-
     # --- elsewhere ---------------------------------------------------------------------------------
 
     def _plan_remote(self, attempt: Attempt, recipients: Sequence[Recipient]) -> None:
@@ -145,19 +156,39 @@ class Planner:
         certain = [each for each in news if each.needs and served.issuperset(each.needs)]
         if attempt.sender.reverse_path is not None:
             self._reporter.plan(attempt, "success", attempt.sender, certain)
-            self._plan_delay(attempt, goals)
 
-    def _plan_delay(self, attempt: Attempt, goals: _Goals) -> None:
-        is_late = attempt.age > self._config.delivery.report_delay_after
-        if not is_late or not attempt.waiting or not attempt.has_yet_to_serve(DELAY):
+    # --- what has waited for long ------------------------------------------------------------------
+
+    def _is_overdue(self, retry: Retry) -> bool:
+        settings = self._config.delivery
+        is_late = retry.waited >= settings.report_delay_after and not retry.is_done(DELAY)
+        return is_late or retry.waited >= settings.give_up_after
+
+    def _decide_overdue(self, attempt: Attempt) -> None:
+        """Give up what still waits, or tell its sender that it does; it was tried just before."""
+        attempt.restate()
+        goals = self._goals(attempt)
+        goals.waiting |= {key: (account.mailbox, recipient) for key, (account, recipient) in goals.local.items()}
+        goals.waiting |= {key: (recipient.forward_path, recipient) for key, recipient in goals.remote.items()}
+        waiting = {key: found for key, found in goals.waiting.items() if key in attempt.waiting}
+        if attempt.retry.waited < self._config.delivery.give_up_after:
+            self._plan_delay(attempt, waiting)
+            return
+        for key in waiting:
+            attempt.give_up(key)
+        failed = [_failure(key, recipient, mailbox, reply.EXPIRED) for key, (mailbox, recipient) in waiting.items()]
+        self._reporter.plan(attempt, "expired", attempt.sender, failed)
+
+    def _plan_delay(self, attempt: Attempt, waiting: Mapping[str, tuple[Mailbox, Recipient]]) -> None:
+        if attempt.sender.reverse_path is None:
+            attempt.serve([DELAY])  # there is nobody to tell
             return
         until = arrival_of(attempt.entry_id) + timedelta(seconds=self._config.delivery.give_up_after)
         news = []
-        for key, (mailbox, recipient) in goals.waiting.items():
-            if key in attempt.waiting:
-                original = value_of(recipient.parameters, "ORCPT")
-                told = Reported(mailbox, original, Action.DELAYED, attempt.waiting[key], until)
-                news.append(News(DELAY, recipient, told))
+        for key, (mailbox, recipient) in waiting.items():
+            original = value_of(recipient.parameters, "ORCPT")
+            told = Reported(mailbox, original, Action.DELAYED, attempt.waiting[key], until)
+            news.append(News(DELAY, recipient, told))
         self._reporter.plan(attempt, "delay", attempt.sender, news)
 
 

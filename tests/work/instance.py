@@ -80,7 +80,7 @@ def deliver(config: Config) -> Decider:
     spool.create_folders()
     ledger = ledger_of(config)
     decider = Decider(config, spool, Directory(config), ledger, lambda _in_hand: None)
-    pickup = Pickup(config, spool, ledger)
+    pickup = Pickup(config, spool, ledger, decider.hand)
     decider.recover()
     spool.sweep_drafts()
     pickup.recover()

@@ -2,13 +2,15 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mailsrv.config import Config
 from mailsrv.store.entry import FormatError
-from mailsrv.work.intake import _check_line_ends, _with_crlf
+from mailsrv.work.intake import Intake, _with_crlf
 from mailsrv.work.octets import pieces_of, unparted
 
 PIECES = st.lists(st.text(alphabet="\r\na", max_size=4).map(str.encode), max_size=6)
@@ -28,9 +30,9 @@ def test_a_bare_cr_is_refused_wherever_it_stands_but_at_the_very_end(pieces: lis
     has_bare = re.search(rb"\r(?!\n)(?!\Z)", octets, re.S) is not None
     if has_bare:
         with pytest.raises(FormatError, match="a bare CR is refused"):
-            _check_line_ends(io.BytesIO(octets), 0, 0)
+            Intake(Config(Path()))._check_line_ends(io.BytesIO(octets), 0, 0)
     else:
-        _check_line_ends(io.BytesIO(octets), 0, 0)
+        Intake(Config(Path()))._check_line_ends(io.BytesIO(octets), 0, 0)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,54 @@
+"""How long entries lie in `new/` until they are decided, whatever the clock is set to meanwhile.
+
+An id tells when it was made by a clock that may have been set since. So a wait is at least as long as we have seen the
+entry ourselves, and at most as long as since the last look at which it was not there.
+"""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from mailsrv.model.identity import EntryId, arrival_of
+from mailsrv.store.heartbeat import read_worst, write_worst
+
+logger = logging.getLogger(__name__)
+
+GROWTH: Final = 1.1  # a wait is kept once it is longer by so much
+
+
+class Waits:
+    """`worst` is the longest wait ever seen, in seconds, kept at `path` over restarts."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.worst = self._kept = read_worst(path)
+        self._here: dict[EntryId, tuple[float, float]] = {}  # monotonic: it came after the first, and before the second
+        self._last_look = float("-inf")
+
+    def look(self, entries: Sequence[EntryId]) -> None:
+        """These are in `new/` now."""
+        now = time.monotonic()
+        self._here = {each: self._here.get(each, (self._last_look, now)) for each in entries}
+        self._last_look = now
+
+    def decided(self, entries: Iterable[EntryId]) -> None:
+        """These have just been decided."""
+        self.worst = max([self.worst, *(self._wait(each) for each in entries)])
+        if self.worst > self._kept * GROWTH:
+            try:
+                write_worst(self._path, self.worst)
+                self._kept = self.worst
+            except OSError as error:  # the disk is full, say: the next wait that is as long is kept
+                logger.warning("the worst wait cannot be written: %s", error.strerror)
+
+    def oldest(self) -> float:
+        """The longest wait of those that are there, in seconds."""
+        return max((self._wait(each) for each in self._here), default=0.0)
+
+    def _wait(self, entry_id: EntryId) -> float:
+        now = time.monotonic()
+        after, before = self._here.get(entry_id, (self._last_look, now))
+        told = time.time() - arrival_of(entry_id).timestamp()
+        return min(max(told, now - before), now - after)

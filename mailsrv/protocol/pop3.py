@@ -288,7 +288,7 @@ class Session(Dialogue[Event]):
     def _choose_language(self, wanted: str) -> None:
         language = self._policy.language if wanted == "*" else language_of(wanted)
         if language is None:
-            raise Refused(texts.NO_SUCH_LANGUAGE, wanted[:20].encode("ascii", "replace").decode())
+            raise Refused(texts.NO_SUCH_LANGUAGE)
         self._language = language
         self._say(f"+OK {language.tag} {texts.LANGUAGE_CHANGED.said_in(language)}")  # RFC 6856 §3
 

@@ -77,7 +77,11 @@ TLS_ALREADY: Final = Text("TLS is there already", "TLS besteht schon", "TLS est 
 NO_MECHANISM: Final = Text("this mechanism is not offered", "kein solches Verfahren", "ce mécanisme n'est pas offert")
 NOT_BASE64: Final = Text("expected base64", "base64 erwartet", "base64 attendu")
 CANCELLED: Final = Text("cancelled", "abgebrochen", "annulé")
-NO_SUCH_LANGUAGE: Final = Text("unknown language {}", "unbekannte Sprache {}", "langue inconnue {}")
+NO_SUCH_LANGUAGE: Final = Text(
+    "unknown language, LANG lists those there are",
+    "unbekannte Sprache, LANG nennt die vorhandenen",
+    "langue inconnue, LANG donne la liste",
+)
 
 # --- -ERR for what the world refuses; their response codes stand in Refusal ------------------------
 

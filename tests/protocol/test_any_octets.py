@@ -27,7 +27,7 @@ TITLES = (
 MULTI_LINE = frozenset(f"+OK {each.said_in(language)}\r\n".encode() for each in TITLES for language in Language)
 MESSAGE = re.compile(
     "|".join(
-        re.escape(f"+OK {each.said_in(language, 'N')}\r\n").replace("N", r"\d+")
+        re.escape(f"+OK {each.said_in(language, '#')}\r\n").replace(r"\#", r"\d+")
         for each in (texts.OCTETS, texts.TOP_FOLLOWS)
         for language in Language
     ).encode()

@@ -7,15 +7,11 @@ import argparse
 import resource
 import socket
 import ssl
-import subprocess
-import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-import psutil
-
-from bench.temporary import PORT_BASE, emptied, instance, mailbox_of
+from bench.temporary import PORT_BASE, emptied, instance, mailbox_of, memory_of
 from bench.way_through import measure_throughput
 
 LISTENERS = {"in the clear": PORT_BASE, "over TLS": PORT_BASE + 2}
@@ -32,13 +28,6 @@ def connect(port: int, context: ssl.SSLContext | None) -> socket.socket:
     while b"\r\n250 " not in answer:
         answer += client.recv(4000)
     return client
-
-
-def memory_of_smtp(root: Path) -> int:
-    """Octets of resident memory."""
-    asked = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(root / "supervisord.conf"), "pid", "smtp"]
-    pid = subprocess.run(asked, check=True, capture_output=True, text=True).stdout
-    return int(psutil.Process(int(pid)).memory_info().rss)
 
 
 def flow(root: Path, messages: int) -> float:
@@ -58,14 +47,14 @@ def main() -> None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE  # it is self-signed, and our own
     most = asked.connections + 100
     for words, port in LISTENERS.items():
-        with instance(max_connections=most, max_connections_per_address=most) as root, ExitStack() as stack:
+        with instance(smtp__max_connections=most, smtp__max_connections_per_address=most) as root, ExitStack() as stack:
             flow(root, asked.messages // 4)
             alone = flow(root, asked.messages)
-            before, start = memory_of_smtp(root), time.monotonic()
+            before, start = memory_of(root, "smtp"), time.monotonic()
             for _ in range(asked.connections):
                 stack.enter_context(connect(port, context if port != PORT_BASE else None))
             seconds = time.monotonic() - start
-            each = (memory_of_smtp(root) - before) / asked.connections / 1024
+            each = (memory_of(root, "smtp") - before) / asked.connections / 1024
             beside = flow(root, asked.messages)
         print(f"{asked.connections} idle connections {words}: {each:.1f} KiB each, opened in {seconds:.1f} s;", end=" ")
         print(f"messages through: {alone:.0f}/s without them, {beside:.0f}/s beside them")

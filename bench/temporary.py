@@ -9,24 +9,30 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
+
 USER = "admin@localhost"
+PASSWORD = "of-the-bench"
 PORT_BASE = 41520
 MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
 
 
 @contextmanager
-def instance(**smtp_settings: object) -> Iterator[Path]:
-    """The root of a running instance with these settings of the table [smtp]; its ports begin at PORT_BASE."""
+def instance(**settings: object) -> Iterator[Path]:
+    """The root of a running instance; settings as `smtp__max_connections=5000`; its ports begin at PORT_BASE."""
     folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
     root = folder / "instance"
     init = [*MAILSRV, "init", str(root), "--port-base", str(PORT_BASE), "--run-as", "nobody"]
     subprocess.run(init, check=True, capture_output=True)
+    given = [*MAILSRV, "--root", str(root), "user", "passwd", USER, "--password-stdin"]
+    subprocess.run(given, input=PASSWORD.encode(), check=True, capture_output=True)
     path = root / "mailsrv.toml"
-    head, smtp = path.read_text().split("[smtp]\n")
-    for name, value in smtp_settings.items():
-        smtp, number = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", smtp, count=1)
-        assert number == 1, name
-    path.write_text(f"{head}[smtp]\n{smtp}")
+    for key, value in settings.items():
+        table, _, name = key.partition("__")
+        head, rest = path.read_text().split(f"[{table}]\n")
+        rest, number = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
+        assert number == 1, key
+        path.write_text(f"{head}[{table}]\n{rest}")
     subprocess.run([*MAILSRV, "--root", str(root), "up", "--detach"], check=True, capture_output=True)
     try:
         yield root
@@ -46,3 +52,14 @@ def emptied(mailbox: Path) -> Path:
     mailbox.mkdir(mode=0o700)
     shutil.chown(mailbox, mailbox.parent.stat().st_uid)
     return mailbox
+
+
+def memory_of(root: Path, program: str) -> int:
+    """Octets of resident memory of a program of the instance."""
+    return int(process_of(root, program).memory_info().rss)
+
+
+def process_of(root: Path, program: str) -> psutil.Process:
+    """The process of a program of the instance."""
+    asked = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(root / "supervisord.conf"), "pid", program]
+    return psutil.Process(int(subprocess.run(asked, check=True, capture_output=True, text=True).stdout))

@@ -1,11 +1,11 @@
 """What is in a Maildir at one moment: the messages of new/ and cur/, in order of arrival, by index from 0.
 
-It is kept small, as a maildrop may have 100,000 messages: a string and a number for each.
+It is kept small, as a maildrop may have 100,000 messages: a string and a number for each. The string is a *place*, the
+name and the folder, `NAME/new`: so places sort as the names do.
 """
 
 import hashlib
 import logging
-import operator
 import os
 import re
 from array import array
@@ -18,9 +18,10 @@ from mailsrv.store.measured import Measured
 
 logger = logging.getLogger(__name__)
 
-_WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:])")
+_WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:/])")
 _UIDL = re.compile(r"[!-~]{1,70}")  # RFC 1939 §7
-_name_of: Final = operator.itemgetter(slice(4, None))  # of `new/NAME` and `cur/NAME`
+_FOLDERS: Final = ("new", "cur")  # names of one length
+_TAIL: Final = len("/new")
 
 
 class Listing:
@@ -29,10 +30,9 @@ class Listing:
     def __init__(self, mailbox: Path) -> None:
         """List `mailbox`; raises OSError."""
         self.mailbox = mailbox
-        self._places = sorted(_places(mailbox), key=_name_of)
-        uniques = set(map(unique_part, map(_name_of, self._places)))
+        self._places = sorted(_places(mailbox))
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
-        if len(uniques) < len(self._places):
+        if len({hash(_unique(place)) for place in self._places}) < len(self._places):  # a set of numbers is smaller
             self._tell_apart()
         self.octets = array("Q")
         self._measure()
@@ -40,26 +40,29 @@ class Listing:
     def uidl(self, index: int) -> str:
         """The unique id of a message: the part of its name that no flag changes, or what is made of it."""
         place = self._places[index]
-        unique = unique_part(place[4:])
+        unique = _unique(place)
         if place in self._told_apart:
             return self._told_apart[place]
         return unique if _UIDL.fullmatch(unique) else _digest(unique)
 
     def path(self, index: int) -> Path:
         """Where the message lay when it was last seen."""
-        return self.mailbox / self._places[index]
+        return Path(self._path(self._places[index]))
 
     def find_again(self) -> None:
         """Learn where other programs have moved messages, by flags or from new/ to cur/; raises OSError."""
         now: dict[str, list[str]] = {}
         for place in _places(self.mailbox):
-            now.setdefault(unique_part(place[4:]), []).append(place)
+            now.setdefault(_unique(place), []).append(place)
         for index, place in enumerate(self._places):
-            found = now.get(unique_part(place[4:]), [])
+            found = now.get(_unique(place), [])
             if place not in found and (new := _the_same(place, found)) is not None:
                 if place in self._told_apart:
                     self._told_apart[new] = self._told_apart.pop(place)
                 self._places[index] = new
+
+    def _path(self, place: str) -> str:
+        return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
 
     def _measure(self) -> None:
         """Fill `octets`, and leave out what cannot be measured."""
@@ -75,7 +78,7 @@ class Listing:
         measured.note()
 
     def _measured(self, measured: Measured, place: str) -> int | None:
-        path = f"{self.mailbox}/{place}"
+        path = self._path(place)
         try:
             return measured.octets_of(path, _base(place))
         except FileNotFoundError:  # moved or removed while we listed; the next session will see it
@@ -91,34 +94,38 @@ class Listing:
         """
         groups: dict[str, list[str]] = {}
         for place in self._places:
-            groups.setdefault(unique_part(place[4:]), []).append(place)
+            groups.setdefault(_unique(place), []).append(place)
         links = set()
         for places in groups.values():
             seen = set()
             for number, place in enumerate(places):
-                if number and (inode := _inode(self.mailbox / place)) in seen:
+                if number and (inode := _inode(self._path(place))) in seen:
                     links.add(place)
                 elif number:
                     self._told_apart[place] = _digest(f"{_base(place)} {number}")
                     seen.add(inode)
                 elif len(places) > 1:
-                    seen.add(_inode(self.mailbox / place))
+                    seen.add(_inode(self._path(place)))
         self._places = [place for place in self._places if place not in links]
 
 
 def _places(mailbox: Path) -> Iterator[str]:
-    for folder in ("new", "cur"):
-        yield from [f"{folder}/{name}" for name in os.listdir(mailbox / folder) if not name.startswith(".")]
+    for folder in _FOLDERS:
+        yield from [f"{name}/{folder}" for name in os.listdir(mailbox / folder) if not name.startswith(".")]
+
+
+def _unique(place: str) -> str:
+    return unique_part(place[:-_TAIL])
 
 
 def _base(place: str) -> str:
     """The name without its flags."""
-    return place[4:].partition(":")[0]
+    return place[:-_TAIL].partition(":")[0]
 
 
-def _inode(path: Path) -> tuple[int, int] | Path:
+def _inode(path: str) -> tuple[int, int] | str:
     try:
-        found = path.stat()
+        found = Path(path).stat()
     except OSError:
         return path
     return found.st_dev, found.st_ino

@@ -6,9 +6,8 @@ anew. The file is replaced whole; one that is damaged counts as not there.
 
 import logging
 import os
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
 from mailsrv.store import durable
 
@@ -19,61 +18,69 @@ _FIRST_LINE: Final = b"mailsrv sizes 1"
 _PIECE: Final = 256 * 1024
 
 
-class Measure(NamedTuple):
-    """A file as it was, in octets and in ns since 1970, and its octets with CRLF line ends."""
-
-    size: int
-    changed: int
-    octets: int
-
-
 class Measured:
-    """What is known of one mailbox; `note` after all have been asked for."""
+    """What is known of one mailbox; `note` after all have been asked for.
+
+    Both memories are of octets, by name: b"size changed octets", the size and the time of change (ns) of the file.
+    """
 
     def __init__(self, mailbox: Path) -> None:
         self._path = mailbox / SIZES_NAME
-        self._before: dict[str, Measure] | None = None  # read when it is first needed
-        self._now: dict[str, Measure] = {}
+        self._before: dict[bytes, bytes] | None = None  # read when it is first needed
+        self._now: dict[bytes, bytes] = {}
         self._is_new = False
 
     def octets_of(self, path: str, name: str) -> int:
         """Octets on the wire of the file at `path`, known by `name` whatever its flags; raises OSError."""
         if self._before is None:
-            self._before = dict(_read(self._path))
+            self._before = _read(self._path)
         found = os.stat(path)  # noqa: PTH116 (a Path for each of 100,000 costs as much again)
-        measure = self._before.get(name)
-        if measure is None or measure[:2] != (found.st_size, found.st_mtime_ns):
+        file = b"%d %d " % (found.st_size, found.st_mtime_ns)
+        key = os.fsencode(name)
+        known = self._before.pop(key, None)
+        if known is None or not known.startswith(file):
             self._is_new = True
-            measure = Measure(found.st_size, found.st_mtime_ns, _measure(path))
-        self._now[name] = measure
-        return measure.octets
+            known = b"%s%d" % (file, _measure(path))
+        self._now[key] = known
+        return int(known[len(file) :])
 
     def note(self) -> None:
         """Remember what was measured, and forget what is gone; it does no harm if that cannot be written."""
         if not self._is_new:
             return
-        lines = [f"{each.size} {each.changed} {each.octets} {name}" for name, each in self._now.items()]
-        octets = [os.fsencode(line) for line in lines if "\n" not in line]
+        lines = bytearray()
+        number = 0
+        for name, known in self._now.items():
+            if b"\n" not in name:
+                lines += b"%s %s\n" % (known, name)
+                number += 1
         try:
-            durable.write_file(self._path, b"\n".join([b"%s %d" % (_FIRST_LINE, len(octets)), *octets, b""]))
+            durable.write_file(self._path, b"%s %d\n%s" % (_FIRST_LINE, number, lines))
         except OSError as error:
             logger.warning("sizes of messages are not remembered: %s: %s", self._path, error.strerror)
 
 
-def _read(path: Path) -> Iterator[tuple[str, Measure]]:
+def _read(path: Path) -> dict[bytes, bytes]:
+    known = {}
     try:
-        first, *lines = path.read_bytes().split(b"\n")
+        with path.open("rb") as lines:
+            first = next(lines, b"")
+            for line in lines:
+                size, changed, octets, name = line.split(b" ", 3)
+                if not name.endswith(b"\n"):
+                    raise ValueError(name)
+                known[name[:-1]] = b"%d %d %d" % (int(size), int(changed), int(octets))
     except FileNotFoundError:
-        return
+        return {}
+    except ValueError:  # a line that is none of ours
+        first = b""
     except OSError as error:
         logger.warning("sizes of messages cannot be read: %s: %s", path, error.strerror)
-        return
-    if first != b"%s %d" % (_FIRST_LINE, len(lines) - 1):
-        logger.warning("sizes of messages are measured anew: %s is damaged", path)
-        return
-    for line in lines[:-1]:
-        size, changed, octets, name = line.split(b" ", 3)
-        yield os.fsdecode(name), Measure(int(size), int(changed), int(octets))
+        return {}
+    if first == b"%s %d\n" % (_FIRST_LINE, len(known)):
+        return known
+    logger.warning("sizes of messages are measured anew: %s is damaged", path)
+    return {}
 
 
 def _measure(path: str) -> int:

@@ -15,7 +15,7 @@ my $smtp = Net::SMTP->new(
     $way eq 'tls' ? (SSL => 1, @tls) : (),
 ) or die "no connection: $@";
 
-sub check {
+sub check ($$) { # in scalar context: what has failed returns nothing
     my ($good, $what) = @_;
     die "$what: " . $smtp->code . ' ' . $smtp->message unless $good;
 }

@@ -10,9 +10,9 @@ my @tls = (SSL_ca_file => $certificate, SSL_verifycn_name => $host);
 my $pop3 = Net::POP3->new($host, Port => $port, Timeout => 30, $way eq 'tls' ? (SSL => 1, @tls) : ())
     or die "no connection: $@";
 
-sub check {
+sub check ($$) { # in scalar context: what has failed returns nothing
     my ($good, $what) = @_;
-    die "$what: " . $pop3->code . ' ' . $pop3->message unless $good;
+    die "$what: " . $pop3->code . ' ' . $pop3->message . " $@" unless $good;
 }
 
 check($pop3->starttls(@tls), 'STLS') if $way eq 'starttls';

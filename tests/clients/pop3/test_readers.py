@@ -31,19 +31,13 @@ CLIENTS: tuple[Reader, ...] = (
     Poplib(),
     NodePop3(),
 )
-WAYS = [
-    pytest.param(client, way, id=f"{client.name}-{way}")
-    for client in CLIENTS
-    for way in client.ways
-    if way is not Way.STARTTLS  # not yet
-]
+WAYS = [pytest.param(client, way, id=f"{client.name}-{way}") for client in CLIENTS for way in client.ways]
 SECURE = [each for each in WAYS if each.values[1] is not Way.PLAIN]
 MECHANISMS = [
     pytest.param(client, way, mechanism, id=f"{client.name}-{way}-{mechanism}")
     for client in CLIENTS
     for way in client.ways
     for mechanism in client.mechanisms
-    if way is not Way.STARTTLS and mechanism == "USER"  # not yet
 ]
 each_way = pytest.mark.parametrize("client, way", WAYS)
 

@@ -14,10 +14,12 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from bench import dovecot
 from bench.pop3_client import Pop3Client
 from bench.temporary import MAILSRV, PASSWORD, PORT_BASE, USER, instance, mailbox_of, memory_of, process_of
 
 PORT = PORT_BASE + 3
+DOVECOT_PORTS = (PORT_BASE + 5, PORT_BASE + 6)  # of IMAP and POP3
 LETTER = b"From: a@example.org\nTo: admin@localhost\nSubject: one of many\n\n" + b"It works.\n" * 20
 LINKS = 50_000  # names of one file: filesystems have a limit
 
@@ -81,7 +83,7 @@ def measure_huge(root: Path, box: Path, messages: int, rounds: int) -> None:
     make()
     servers = {"mailsrv": PORT}
     with contextlib.ExitStack() as stack:
-        if port := stack.enter_context(dovecot_beside(root, box)):
+        if port := stack.enter_context(dovecot_beside(root)):
             servers["Dovecot"] = port
         for port in servers.values():
             session(port, "STAT")  # warm: the password is known, and Dovecot has its index
@@ -163,10 +165,15 @@ def measure_hasty_and_slow(root: Path, box: Path) -> None:
 
 
 @contextlib.contextmanager
-def dovecot_beside(root: Path, box: Path) -> Iterator[int]:
-    """The POP3 port of a Dovecot that serves the mailbox; 0 where there is none."""
-    del root, box
-    yield 0
+def dovecot_beside(root: Path) -> Iterator[int]:
+    """The POP3 port of a Dovecot that serves the same mailboxes; 0 where there is none."""
+    if not dovecot.is_here():
+        print(f"no Dovecot to compare with; Debian: {dovecot.PACKAGES}")
+        yield 0
+        return
+    root.parent.chmod(0o755)  # its processes have to get in
+    with dovecot.running(root.parent / "dovecot", root / "var" / "mail", {USER: PASSWORD}, DOVECOT_PORTS) as started:
+        yield started.pop3_port
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.clients import messages
 from tests.clients.messages import Message, header
-from tests.system.instance import Instance
+from tests.system.instance import Instance, wait_until
 
 _LINES = {"long": (1_000, 2_000, 4_000, 8_000), "longest": (30_000, 60_000, 100_000)}  # octets; RFC 5321 knows 1,000
 
@@ -41,10 +41,14 @@ class Mailbox:
     def empty(self) -> None:
         """Leave nothing, of ours and of other programs, as after the first login."""
         owner = self.path.parent.stat()
-        shutil.rmtree(self.path, ignore_errors=True)
+        wait_until(self._is_removed, "nobody writes into the mailbox any more")
         for folder in (self.path, *(self.path / name for name in ("tmp", "new", "cur"))):
-            folder.mkdir(mode=0o700)
+            folder.mkdir(mode=0o700, exist_ok=True)
             os.chown(folder, owner.st_uid, owner.st_gid)
+
+    def _is_removed(self) -> bool:
+        shutil.rmtree(self.path, ignore_errors=True)  # Dovecot may still be writing its files
+        return not self.path.exists()
 
     def put(self, mail: Iterable[Message]) -> None:
         """Bring messages, in this order; every second one without the sizes in its name that we would give it."""

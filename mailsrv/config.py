@@ -21,6 +21,7 @@ from mailsrv.settings import (
     Listen,
     Logins,
     Pop3,
+    Routing,
     Smtp,
     described,
     is_domain,
@@ -45,6 +46,7 @@ TABLES: Final[Mapping[str, type]] = {
     "smtp": Smtp,
     "pop3": Pop3,
     "logins": Logins,
+    "routing": Routing,
     "delivery": Delivery,
     "health": Health,
     "ledger": Ledger,
@@ -81,6 +83,7 @@ class Config:
     smtp: Smtp = field(default_factory=Smtp)
     pop3: Pop3 = field(default_factory=Pop3)
     logins: Logins = field(default_factory=Logins)
+    routing: Routing = field(default_factory=Routing)
     delivery: Delivery = field(default_factory=Delivery)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
@@ -159,6 +162,14 @@ class Config:
     @property
     def aliases(self) -> Path:
         return self.var / "aliases"
+
+    @property
+    def lists(self) -> Path:
+        return self.var / "lists"
+
+    @property
+    def transforms(self) -> Path:
+        return self.var / "transforms"
 
     @property
     def log(self) -> Path:

@@ -251,6 +251,20 @@ class Logins:
 
 
 @dataclass(frozen=True, slots=True)
+class Routing:
+    """How addresses are read; var/aliases, var/lists and var/transforms tell where they lead."""
+
+    detail_delimiter: str = field(
+        default="+",
+        metadata=described(
+            'between user and detail, as in user+detail@example.org; "" for none',
+            lambda value: value in {"", *"+-_=.#"},
+            'one of + - _ = . # in quotes, or ""',
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """How `delivery` watches the spool."""
 

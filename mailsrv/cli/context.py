@@ -17,8 +17,10 @@ from mailsrv.config import FILE_NAME, Config, load
 from mailsrv.host.privileges import NoSuchUserError
 from mailsrv.host.supervisor import SupervisorError
 from mailsrv.model.address import GrammarError, Mailbox
+from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.entry import FormatError
+from mailsrv.work.routing import Directory
 
 NOT_WELL: Final = 1
 MISUSE: Final = 2
@@ -94,6 +96,18 @@ def complete_address(config: Config, text: str, parse: Callable[[str], Mailbox])
         return parse(text if "@" in text else f"{text}@{config.domains[0]}")
     except GrammarError as error:
         raise GrammarError(f"{text}: {error}") from error
+
+
+def expect_domain_of_ours(config: Config, mailbox: Mailbox) -> None:
+    """Raise Failed where it is not for us to say what becomes of an address."""
+    if domain_key(mailbox.domain) not in map(domain_key, config.domains):
+        raise Failed(f"{mailbox.domain} is not in `domains` of {config.path.name} ({', '.join(config.domains)})")
+
+
+def expect_no_loop(config: Config, mailbox: Mailbox, targets: tuple[Mailbox, ...]) -> None:
+    """Raise Failed where mail would go in circles if `mailbox` led to `targets`."""
+    if loop := Directory(config).loop_with(mailbox, targets):
+        raise Failed(f"that would be a loop, nothing was changed: {loop}")
 
 
 def moment(seconds: float) -> str:

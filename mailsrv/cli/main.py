@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, instance, mail, people, watch
+from mailsrv.cli import bans, instance, mail, people, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -24,7 +24,14 @@ def main(root: Path | None) -> None:
 
 logging.getLogger("mailsrv").addHandler(logging.NullHandler())  # commands tell by themselves what is wrong
 
-for command in (*instance.COMMANDS, *people.COMMANDS, *bans.COMMANDS, *mail.COMMANDS, *watch.COMMANDS):
+for command in (
+    *instance.COMMANDS,
+    *people.COMMANDS,
+    *routes.COMMANDS,
+    *bans.COMMANDS,
+    *mail.COMMANDS,
+    *watch.COMMANDS,
+):
     main.add_command(command)
 
 

@@ -1,16 +1,24 @@
 """user and alias: who has a mailbox here, and which addresses lead where."""
 
 import sys
-from pathlib import Path
 
 import click
 
-from mailsrv.cli.context import Commands, Failed, as_json, complete_address, enter, print_json, print_table
+from mailsrv.cli.context import (
+    Commands,
+    Failed,
+    as_json,
+    complete_address,
+    enter,
+    expect_domain_of_ours,
+    expect_no_loop,
+    print_json,
+    print_table,
+)
 from mailsrv.config import Config
 from mailsrv.model.address import Mailbox, parse_mailbox
-from mailsrv.model.international import domain_key
-from mailsrv.model.mistake import Mistake
 from mailsrv.store.accounts import Accounts, Aliases, parse_account_address, parse_accounts, parse_aliases
+from mailsrv.store.lines import parse_address_or_domain, read_text
 from mailsrv.work import instance
 
 _password_stdin = click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
@@ -29,7 +37,7 @@ def add_user(ctx: click.Context, address: str, password_stdin: bool) -> None:
     """Add the account ADDRESS, a name alone being one of the first domain."""
     config = enter(ctx)
     mailbox = complete_address(config, address, parse_account_address)
-    _expect_domain_of_ours(config, mailbox)
+    expect_domain_of_ours(config, mailbox)
     if mailbox.key in _accounts(config):
         raise Failed(f"{mailbox} is there already; `mailsrv user passwd` changes the password")
     instance.add_account(config, mailbox, _read_password(password_stdin))
@@ -80,16 +88,24 @@ def alias() -> None:
 @alias.command("add")
 @click.argument("address")
 @click.argument("targets", nargs=-1, required=True)
+@click.option("--keep", is_flag=True, help="ADDRESS is an account, which keeps a copy of what is sent on.")
 @click.pass_context
-def add_alias(ctx: click.Context, address: str, targets: tuple[str, ...]) -> None:
-    """Have ADDRESS lead to TARGETS, in place of what it led to before."""
+def add_alias(ctx: click.Context, address: str, targets: tuple[str, ...], keep: bool) -> None:
+    """Have ADDRESS lead to TARGETS, in place of what it led to before.
+
+    An account's own ADDRESS is so sent on; @example.org stands for everybody else in that domain.
+    """
     config = enter(ctx)
-    mailbox = complete_address(config, address, parse_mailbox)
-    _expect_domain_of_ours(config, mailbox)
+    mailbox = complete_address(config, address, parse_address_or_domain)
+    expect_domain_of_ours(config, mailbox)
     _aliases(config)  # a broken file is told of before it is edited
-    goals = ", ".join(str(complete_address(config, target, parse_mailbox)) for target in targets)
-    instance.edit(config, config.aliases, mailbox, f"{mailbox}: {goals}")
-    click.echo(f"{mailbox} leads to {goals}")
+    goals = tuple(complete_address(config, target, parse_mailbox) for target in targets)
+    if keep:
+        goals = (_existing(config, address), *goals)
+    expect_no_loop(config, mailbox, goals)
+    words = ", ".join(map(str, goals))
+    instance.edit(config, config.aliases, mailbox, f"{mailbox}: {words}")
+    click.echo(f"{mailbox} leads to {words}")
 
 
 @alias.command("remove")
@@ -98,7 +114,7 @@ def add_alias(ctx: click.Context, address: str, targets: tuple[str, ...]) -> Non
 def remove_alias(ctx: click.Context, address: str) -> None:
     """Remove the alias ADDRESS."""
     config = enter(ctx)
-    mailbox = complete_address(config, address, parse_mailbox)
+    mailbox = complete_address(config, address, parse_address_or_domain)
     _aliases(config)
     if not instance.edit(config, config.aliases, mailbox, None):
         raise Failed(f"there is no alias {mailbox}")
@@ -118,18 +134,11 @@ def list_aliases(ctx: click.Context, is_json: bool) -> None:
 
 
 def _accounts(config: Config) -> Accounts:
-    return parse_accounts(config.accounts, _text(config.accounts))
+    return parse_accounts(config.accounts, read_text(config.accounts))
 
 
 def _aliases(config: Config) -> Aliases:
-    return parse_aliases(config.aliases, _text(config.aliases))
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text("utf-8") if path.exists() else ""
-    except UnicodeDecodeError as error:
-        raise Mistake(path, 0, "expected UTF-8 text") from error
+    return parse_aliases(config.aliases, read_text(config.aliases))
 
 
 def _existing(config: Config, address: str) -> Mailbox:
@@ -138,11 +147,6 @@ def _existing(config: Config, address: str) -> Mailbox:
     if account is None:
         raise Failed(f"there is no account {mailbox}")
     return account.mailbox
-
-
-def _expect_domain_of_ours(config: Config, mailbox: Mailbox) -> None:
-    if domain_key(mailbox.domain) not in map(domain_key, config.domains):
-        raise Failed(f"{mailbox.domain} is not in `domains` of {config.path.name} ({', '.join(config.domains)})")
 
 
 def _read_password(from_stdin: bool) -> str:

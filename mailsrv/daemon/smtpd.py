@@ -179,16 +179,10 @@ class SmtpConnection(Connection[Session]):
             self.session.refuse(reply.NOT_YOUR_ADDRESS)
 
     def _answer_recipient(self, event: RecipientOffered) -> None:
-        forward_path = event.recipient.forward_path
-        directory = self._smtp.directory
-        if not directory.is_local(forward_path):
-            if self._account is not None:
-                self.session.accept()
-            else:
-                self.session.refuse(reply.RELAY_DENIED)
-            return
-        route = directory.route(forward_path)
-        if route.refusal is not None and not route.local and not route.remote:
+        route = self._smtp.directory.route(event.recipient.forward_path, event.reverse_path)
+        if not route.is_ours and self._account is None:
+            self.session.refuse(reply.RELAY_DENIED)
+        elif route.refusal is not None and not route.leads_somewhere:
             self.session.refuse(route.refusal)
         else:
             self.session.accept()

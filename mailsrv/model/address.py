@@ -35,7 +35,10 @@ class GrammarError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Mailbox:
-    """`local-part@domain`, the local part without its quotes. The domain is empty for `<Postmaster>` alone."""
+    """`local-part@domain`, the local part without its quotes. The domain is empty for `<Postmaster>` alone.
+
+    No path has an empty local part: it stands for everybody in a domain, where one may be named.
+    """
 
     local_part: str
     domain: str
@@ -63,7 +66,7 @@ class Mailbox:
 
     def __str__(self) -> str:
         local_part = self.local_part
-        if not _DOT_STRING.fullmatch(local_part):
+        if local_part and not _DOT_STRING.fullmatch(local_part):
             local_part = '"' + re.sub(r'(["\\])', r"\\\1", local_part) + '"'
         return f"{local_part}@{self.domain}" if self.domain else local_part
 

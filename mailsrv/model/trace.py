@@ -42,6 +42,11 @@ def delivered_to(mailbox: Mailbox) -> bytes:
     return f"Delivered-To: {mailbox}\r\n".encode()
 
 
+def list_id(mailbox: Mailbox) -> bytes:
+    """The List-Id field (RFC 2919 §2) of the distribution list at `mailbox`, which is in ASCII."""
+    return f"List-Id: <{mailbox.key.replace('@', '.')}>\r\n".encode()
+
+
 def date(moment: datetime) -> bytes:
     """The Date field."""
     return f"Date: {format_datetime(moment)}\r\n".encode()

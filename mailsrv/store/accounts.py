@@ -2,18 +2,15 @@
 
 accounts:  one line each, `ADDRESS HASH [VERIFIER]`: argon2id, in its usual `$argon2id$...` form, for those who send
            the password; and for SCRAM what `model.verifier` describes
-aliases:   one line each, `ADDRESS: TARGET, TARGET ...`
+aliases:   one line each, `ADDRESS: TARGET, TARGET ...`; `@example.org: TARGET ...` for everybody else in a domain
 
-`#` begins a comment line. The files are UTF-8. Addresses are held equal in any case and in any spelling that Unicode
-and IDNA hold equal.
+`store.lines` tells what is common to both. Addresses are held equal in any case and in any spelling that Unicode and
+IDNA hold equal.
 """
 
-import fcntl
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeAlias
@@ -22,7 +19,7 @@ from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.international import local_part_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.model.verifier import parse_verifier
-from mailsrv.store.durable import write_file
+from mailsrv.store.lines import address_in, content_lines, parse_address_or_domain, parse_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +39,7 @@ Aliases: TypeAlias = Mapping[str, tuple[Mailbox, ...]]  # by Mailbox.key
 _PLAIN_SIGNS: Final = frozenset("._+=-")
 _PLAIN_CATEGORIES: Final = frozenset({"Ll", "Lu", "Lt", "Lm", "Lo", "Mn", "Mc", "Nd"})
 
-# A colon, a comma or a space within quotes or brackets belongs to the address.
-_ADDRESS: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|\[[^\]]*\]|[^\s:])*')
+# A comma within quotes belongs to the address.
 _TARGET: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^,])+')
 
 
@@ -67,7 +63,7 @@ def _is_plain(name: str) -> bool:
 def parse_accounts(path: Path, text: str) -> Accounts:
     """The meaning of the file `accounts`; raises Mistake."""
     accounts: dict[str, Account] = {}
-    for number, line in _content_lines(text):
+    for number, line in content_lines(text):
         account = _parse_account(path, number, line.split())
         if account.mailbox.key in accounts:
             raise Mistake(path, number, f"expected {account.mailbox} only once")
@@ -76,7 +72,7 @@ def parse_accounts(path: Path, text: str) -> Accounts:
 
 
 def _parse_account(path: Path, number: int, words: list[str]) -> Account:
-    mailbox = _parse_at(path, number, words[0], parse_account_address)
+    mailbox = parse_at(path, number, words[0], parse_account_address)
     if len(words) not in (2, 3) or not words[1].startswith("$argon2"):
         raise Mistake(
             path, number, "expected ADDRESS and an argon2 hash, maybe a SCRAM verifier; `mailsrv user add` writes them"
@@ -98,73 +94,14 @@ def render_account(account: Account) -> str:
 def parse_aliases(path: Path, text: str) -> Aliases:
     """The meaning of the file `aliases`; raises Mistake."""
     aliases: dict[str, tuple[Mailbox, ...]] = {}
-    for number, line in _content_lines(text):
-        address = _address_in(line)
+    for number, line in content_lines(text):
+        address = address_in(line)
         targets = line[len(address) :].lstrip()
         words = [word.strip() for word in _TARGET.findall(targets[1:]) if word.strip()]
         if not targets.startswith(":") or not words:
             raise Mistake(path, number, "expected ADDRESS: TARGET, TARGET ...")
-        mailbox = _parse_at(path, number, address, parse_mailbox)
+        mailbox = parse_at(path, number, address, parse_address_or_domain)
         if mailbox.key in aliases:
             raise Mistake(path, number, f"expected {mailbox} only once")
-        aliases[mailbox.key] = tuple(_parse_at(path, number, word, parse_mailbox) for word in words)
+        aliases[mailbox.key] = tuple(parse_at(path, number, word, parse_mailbox) for word in words)
     return aliases
-
-
-def put_line(path: Path, address: Mailbox, line: str | None) -> bool:
-    """Set, or with None remove, the line of `address` in either file; says whether there was one. Raises OSError.
-
-    Comments and the order of the lines stay as they are. Two editors at once take turns.
-    """
-    with _only_editor(path):
-        old = path.read_text("utf-8").splitlines() if path.exists() else []
-        new, found = [], False
-        for each in old:
-            if not _is_line_of(each, address):
-                new.append(each)
-            elif line is not None and not found:
-                new.append(line)
-                found = True
-            else:
-                found = True
-        if line is not None and not found:
-            new.append(line)
-        write_file(path, "".join(f"{each}\n" for each in new).encode())
-    return found
-
-
-def _is_line_of(line: str, address: Mailbox) -> bool:
-    try:
-        return parse_mailbox(_address_in(line.strip())).key == address.key
-    except GrammarError:
-        return False
-
-
-def _address_in(line: str) -> str:
-    """The address that a line begins with."""
-    match = _ADDRESS.match(line)
-    return match.group() if match else ""
-
-
-@contextmanager
-def _only_editor(path: Path) -> Iterator[None]:
-    fd = os.open(path.with_name(f".{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(fd)
-
-
-def _content_lines(text: str) -> Iterable[tuple[int, str]]:
-    for number, line in enumerate(text.splitlines(), 1):
-        stripped = line.strip()
-        if stripped and not stripped.startswith("#"):
-            yield number, stripped
-
-
-def _parse_at(path: Path, number: int, text: str, parse: Callable[[str], Mailbox]) -> Mailbox:
-    try:
-        return parse(text)
-    except GrammarError as error:
-        raise Mistake(path, number, f"{error} (found {text!r})") from error

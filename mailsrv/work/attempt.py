@@ -68,9 +68,14 @@ class Attempt:
             self._header = self.file.read(MAX_HEADER).partition(b"\r\n\r\n")[0]
         return self._header
 
-    def pieces(self) -> Iterator[bytes]:
-        """The message, from its beginning."""
-        self.file.seek(self.block.length)
+    @property
+    def has_whole_header(self) -> bool:
+        """Whether `header` is all of it."""
+        return len(self.header) < MAX_HEADER
+
+    def pieces(self, start: int = 0) -> Iterator[bytes]:
+        """The message, from its beginning or from an octet of it on."""
+        self.file.seek(self.block.length + start)
         return pieces_of(self.file, self.tick)
 
     def derived_id(self, word: str) -> EntryId:

@@ -56,15 +56,17 @@ def _users(config: Config) -> Iterator[Finding]:
 def _directory(config: Config) -> Iterator[Finding]:
     directory = Directory(config)
     mistakes = {mistake.path: str(mistake) for mistake in directory.mistakes()}
-    for path in (config.accounts, config.aliases):
-        missing = "" if path.exists() else "is missing; `mailsrv up` makes it"
-        yield Finding(path.name, str(path), mistakes.get(path, missing))
+    for path in (config.accounts, config.aliases, config.lists, config.transforms):
+        is_needed = path in (config.accounts, config.aliases)
+        if is_needed or path.exists():
+            missing = "" if path.exists() else "is missing; `mailsrv up` makes it"
+            yield Finding(path.name, str(path), mistakes.get(path, missing))
     if without := directory.without_verifier():
         names = ", ".join(map(str, without))
         detail = f"without a SCRAM verifier, so SCRAM is not offered: {names}; `mailsrv user passwd` gives them one"
         yield Finding("accounts", detail)
     for key, problem in directory.dangling():
-        yield Finding("aliases", key, problem)
+        yield Finding("address", key, problem)
 
 
 def _folders(config: Config) -> Iterator[Finding]:

@@ -16,8 +16,9 @@ from mailsrv.host.scram import make_verifier, prepared
 from mailsrv.model.address import Mailbox
 from mailsrv.model.mistake import Mistake
 from mailsrv.store import ledger
-from mailsrv.store.accounts import Account, put_line, render_account
+from mailsrv.store.accounts import Account, render_account
 from mailsrv.store.durable import write_file
+from mailsrv.store.lines import put_line
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.secret import write_secret
 from mailsrv.store.spool import Spool
@@ -96,10 +97,15 @@ def add_account(config: Config, mailbox: Mailbox, password: str) -> bool:
 def edit(config: Config, path: Path, address: Mailbox, line: str | None) -> bool:
     """Set or remove a line of `accounts` or `aliases`, for the programs to read; says whether there was one."""
     was_there = put_line(path, address, line)
+    hand_over(config, path)
+    return was_there
+
+
+def hand_over(config: Config, path: Path) -> None:
+    """Let the programs read a file that was just edited, and nobody else; raises OSError."""
     if (gid := group_of(config.run_as)) is not None:
         os.chown(path, 0, gid)
         path.chmod(0o640)
-    return was_there
 
 
 @contextlib.contextmanager

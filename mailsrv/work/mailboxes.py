@@ -5,10 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mailsrv.model import trace
-from mailsrv.model.address import Mailbox, ReversePath
+from mailsrv.model.address import Mailbox
 from mailsrv.store import maildir
-from mailsrv.store.accounts import Account
 from mailsrv.store.batch import Step
 from mailsrv.store.durable import Draft, copy_name
 from mailsrv.store.ledger import Kind
@@ -26,16 +24,13 @@ class _Letter:
     lines: int
 
 
-def plan_letters(attempt: Attempt, mail: Path, accounts: Sequence[Account], reverse_path: ReversePath) -> None:
-    """Plan one letter to these accounts, whose mailboxes lie below `mail`."""
+def plan_letters(attempt: Attempt, mail: Path, mailboxes: Sequence[Mailbox], prefix: bytes) -> None:
+    """Plan one letter, `prefix` and the message, to these accounts, whose mailboxes lie below `mail`."""
     first: _Letter | None = None
-    prefix = trace.return_path(reverse_path)
-    if len(accounts) == 1:
-        prefix += trace.delivered_to(accounts[0].mailbox)
-    for account in accounts:
-        key = account.mailbox.key
+    for mailbox in mailboxes:
+        key = mailbox.key
         try:
-            box = _open(mail, account.mailbox)
+            box = _open(mail, mailbox)
             if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
                 attempt.serve([key], Kind.DELIVERED)
             elif first is None or not _link(attempt, first, box, key):

@@ -4,47 +4,35 @@ Nothing here can be seen from outside: a plan is drafts in `tmp/` folders and a 
 them durable and carries them out. A fault of ours with one destination makes that destination wait; the others go on.
 """
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.model import reply
+from mailsrv.model import reply, trace
 from mailsrv.model.address import Mailbox
-from mailsrv.model.envelope import Envelope, Recipient
+from mailsrv.model.envelope import Envelope
 from mailsrv.model.identity import EntryId, arrival_of
-from mailsrv.model.parameters import value_of
-from mailsrv.model.reply import Reply
-from mailsrv.model.xtext import original_recipient
-from mailsrv.protocol.report import Action, Reported
-from mailsrv.store.accounts import Account
+from mailsrv.protocol.report import Action
 from mailsrv.store.batch import Plan, Step
 from mailsrv.store.durable import Move
+from mailsrv.store.lists import DistributionList
 from mailsrv.store.retry import Retry, read_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import books
+from mailsrv.work import books, loops
 from mailsrv.work.attempt import Attempt, Written
+from mailsrv.work.goals import Goal, Goals, sender_of
 from mailsrv.work.mailboxes import plan_letters
 from mailsrv.work.octets import no_tick
-from mailsrv.work.reports import News, Reporter, wants, write_copy
-from mailsrv.work.routing import Directory, Route
+from mailsrv.work.outbound import outside_header, outside_sender
+from mailsrv.work.reports import News, Reporter, write_copy
+from mailsrv.work.route import Route
+from mailsrv.work.routing import Directory
 
 DELAY: Final = "delay"  # the destination that a report of delay serves, one for the message
-
-
-@dataclass(slots=True)
-class _Goals:
-    """What the recipients of an entry come to, each destination once."""
-
-    local: dict[str, tuple[Account, Recipient]] = field(default_factory=dict)
-    remote: dict[str, Recipient] = field(default_factory=dict)
-    waiting: dict[str, tuple[Mailbox, Recipient]] = field(default_factory=dict)  # also of those above
-    news: dict[str, News] = field(default_factory=dict)
-
-    def tell(self, news: News) -> None:
-        self.news.setdefault(news.destination, news)
 
 
 class Planner:
@@ -93,69 +81,77 @@ class Planner:
 
     def _decide(self, attempt: Attempt) -> None:
         goals = self._goals(attempt)
-        goals.waiting |= {key: (account.mailbox, recipient) for key, (account, recipient) in goals.local.items()}
-        accounts = [account for key, (account, _) in goals.local.items() if attempt.has_yet_to_serve(key)]
-        plan_letters(attempt, self._config.mail, accounts, attempt.sender.reverse_path)
-        self._plan_remote(attempt, [each for key, each in goals.remote.items() if attempt.has_yet_to_serve(key)])
-        self._plan_reports(attempt, goals)
+        _break_loops(attempt, goals)
+        self._plan_local(attempt, goals)
+        self._plan_remote(attempt, goals)
+        self._plan_news(attempt, goals)
 
-    def _goals(self, attempt: Attempt) -> _Goals:
-        goals = _Goals()
+    def _goals(self, attempt: Attempt) -> Goals:
+        goals = Goals()
         for recipient in attempt.recipients:
-            route = self._directory.route(recipient.forward_path)
+            route = self._directory.route(recipient.forward_path, attempt.sender.reverse_path)
             _note_route(attempt, recipient.forward_path, route)
-            for key, account in route.local.items():
-                goals.local.setdefault(key, (account, recipient))
-            for key, mailbox in route.remote.items():
-                goals.remote.setdefault(key, _recipient_elsewhere(recipient, mailbox, is_shared=route.is_shared))
-            self._note_refusal(attempt, goals, recipient, route)
-            self._note_success(goals, recipient, route)
+            goals.add(attempt, recipient, route)
         return goals
 
-    def _note_refusal(self, attempt: Attempt, goals: _Goals, recipient: Recipient, route: Route) -> None:
-        if route.refusal is None:
-            return
-        destination = f"report {recipient.forward_path.key}"
-        if route.refusal.is_permanent:
-            goals.tell(_failure(destination, recipient, recipient.forward_path, route.refusal))
-        elif attempt.has_yet_to_serve(destination):
-            attempt.wait_because(destination, route.refusal)
-            goals.waiting[destination] = (recipient.forward_path, recipient)
+    # --- copies ------------------------------------------------------------------------------------
 
-    def _note_success(self, goals: _Goals, recipient: Recipient, route: Route) -> None:
-        """RFC 3461 §5.2.7: of an alias of several addresses the sender is told once, that it was expanded."""
-        if not wants(recipient, "SUCCESS") or not (route.local or route.remote):
-            return
-        path = recipient.forward_path
-        original = value_of(recipient.parameters, "ORCPT")
-        if route.is_shared:
-            told = Reported(path, original, Action.EXPANDED)
-            goals.tell(News(f"expansion {path.key}", recipient, told))
-        elif route.local:
-            told = Reported(path, original, Action.DELIVERED)
-            goals.tell(News(f"success {path.key}", recipient, told, tuple(route.local)))
+    def _plan_local(self, attempt: Attempt, goals: Goals) -> None:
+        """One letter to all, and one for each list: by that it came from its owner."""
+        lists: dict[str, list[Goal]] = {}
+        for key, goal in goals.local.items():
+            if attempt.has_yet_to_serve(key):
+                lists.setdefault(goal.way.list.mailbox.key if goal.way.list else "", []).append(goal)
+        for group in lists.values():
+            way = group[0].way
+            prefix = trace.return_path(sender_of(attempt, way.list).reverse_path)
+            if len(group) == 1:
+                prefix += trace.delivered_to(group[0].mailbox)
+            prefix += _list_id(attempt, way.list)
+            plan_letters(attempt, self._config.mail, [goal.mailbox for goal in group], prefix)
 
-    # --- elsewhere ---------------------------------------------------------------------------------
+    def _plan_remote(self, attempt: Attempt, goals: Goals) -> None:
+        """An entry for those that the message is for, and one for each alias and list that sends it on."""
+        groups: dict[str, dict[str, Goal]] = {}
+        for key, goal in goals.remote.items():
+            if attempt.has_yet_to_serve(key):
+                by = f"{goal.way.by.key} {goal.way.list.mailbox.key if goal.way.list else ''}" if goal.way.by else ""
+                groups.setdefault(by, {})[key] = goal
+        transforms = self._directory.tables().transforms.outbound if groups else ()
+        for by, group in groups.items():
+            way = next(iter(group.values())).way
+            # RFC 9228 §4: who is behind an alias does not see by which other one somebody else got it.
+            head = trace.delivered_to(way.by) if way.by else b""
+            head += _list_id(attempt, way.list)
+            head += outside_header(attempt.header, transforms) if attempt.has_whole_header else attempt.header
+            recipients = tuple(goal.recipient_elsewhere() for goal in group.values())
+            envelope = Envelope(outside_sender(sender_of(attempt, way.list), transforms), recipients)
+            self._plan_copy(attempt, "remote" + _letters(by), tuple(group), envelope, head)
 
-    def _plan_remote(self, attempt: Attempt, recipients: Sequence[Recipient]) -> None:
-        if recipients:
-            keys = tuple(each.forward_path.exact_key for each in recipients)
-            envelope = Envelope(attempt.sender, tuple(recipients))
-            entry_id = attempt.derived_id("remote")
-            draft = self._spool.draft(entry_id)
-            step = Step(Move(draft.path, self._spool.path(State.REMOTE, entry_id)), keys)
-            attempt.plan_draft(draft, lambda draft: write_copy(draft, attempt, envelope), step)
+    def _plan_copy(self, attempt: Attempt, word: str, keys: tuple[str, ...], envelope: Envelope, header: bytes) -> None:
+        entry_id = attempt.derived_id(word)
+        draft = self._spool.draft(entry_id)
+        step = Step(Move(draft.path, self._spool.path(State.REMOTE, entry_id)), keys)
+        attempt.plan_draft(draft, lambda draft: write_copy(draft, attempt, envelope, header), step)
 
     # --- reports -----------------------------------------------------------------------------------
 
-    def _plan_reports(self, attempt: Attempt, goals: _Goals) -> None:
-        """What failed is told at once; what was delivered, once it is; a delay, where one is to be told of."""
-        news = [each for each in goals.news.values() if attempt.has_yet_to_serve(each.destination)]
-        self._reporter.plan(attempt, "report", attempt.sender, [each for each in news if not each.needs])
+    def _plan_news(self, attempt: Attempt, goals: Goals) -> None:
+        """What failed is told at once; what was delivered, once it is."""
+        news = [(found, each) for found, each in goals.news.values() if attempt.has_yet_to_serve(each.destination)]
+        self._plan_reports(attempt, "report", [(found, each) for found, each in news if not each.needs])
         served = attempt.served()
-        certain = [each for each in news if each.needs and served.issuperset(each.needs)]
+        certain = [each for _, each in news if each.needs and served.issuperset(each.needs)]
         if attempt.sender.reverse_path is not None:
             self._reporter.plan(attempt, "success", attempt.sender, certain)
+
+    def _plan_reports(self, attempt: Attempt, word: str, news: Sequence[tuple[DistributionList | None, News]]) -> None:
+        """One report to the sender, and one to the owner of each list."""
+        groups: dict[str, tuple[DistributionList | None, list[News]]] = {}
+        for found, each in news:
+            groups.setdefault(found.mailbox.key if found else "", (found, []))[1].append(each)
+        for key, (found, group) in groups.items():
+            self._reporter.plan(attempt, word + _letters(key), sender_of(attempt, found), group)
 
     # --- what has waited for long ------------------------------------------------------------------
 
@@ -168,28 +164,40 @@ class Planner:
         """Give up what still waits, or tell its sender that it does; it was tried just before."""
         attempt.restate()
         goals = self._goals(attempt)
-        goals.waiting |= {key: (account.mailbox, recipient) for key, (account, recipient) in goals.local.items()}
-        goals.waiting |= {key: (recipient.forward_path, recipient) for key, recipient in goals.remote.items()}
-        waiting = {key: found for key, found in goals.waiting.items() if key in attempt.waiting}
+        known = goals.waiting | goals.local | goals.remote
+        waiting = {key: goal for key, goal in known.items() if key in attempt.waiting}
         if attempt.retry.waited < self._config.delivery.give_up_after:
             self._plan_delay(attempt, waiting)
             return
         for key in waiting:
             attempt.give_up(key)
-        failed = [_failure(key, recipient, mailbox, reply.EXPIRED) for key, (mailbox, recipient) in waiting.items()]
-        self._reporter.plan(attempt, "expired", attempt.sender, failed)
+        failed = [(goal.way.list, goal.tell(key, Action.FAILED, reply.EXPIRED)) for key, goal in waiting.items()]
+        self._plan_reports(attempt, "expired", failed)
 
-    def _plan_delay(self, attempt: Attempt, waiting: Mapping[str, tuple[Mailbox, Recipient]]) -> None:
-        if attempt.sender.reverse_path is None:
+    def _plan_delay(self, attempt: Attempt, waiting: Mapping[str, Goal]) -> None:
+        """What waits behind a list is no business of the sender's."""
+        until = arrival_of(attempt.entry_id) + timedelta(seconds=self._config.delivery.give_up_after)
+        news = [
+            goal.tell(DELAY, Action.DELAYED, attempt.waiting[key], until)
+            for key, goal in waiting.items()
+            if goal.way.list is None
+        ]
+        if attempt.sender.reverse_path is None or not news:
             attempt.serve([DELAY])  # there is nobody to tell
             return
-        until = arrival_of(attempt.entry_id) + timedelta(seconds=self._config.delivery.give_up_after)
-        news = []
-        for key, (mailbox, recipient) in waiting.items():
-            original = value_of(recipient.parameters, "ORCPT")
-            told = Reported(mailbox, original, Action.DELAYED, attempt.waiting[key], until)
-            news.append(News(DELAY, recipient, told))
         self._reporter.plan(attempt, "delay", attempt.sender, news)
+
+
+def _break_loops(attempt: Attempt, goals: Goals) -> None:
+    """Refuse what goes in circles."""
+    if loops.has_too_many_hops(attempt.header):
+        for key, goal in [*goals.local.items(), *goals.remote.items()]:
+            goals.fail(key, goal, reply.TOO_MANY_HOPS)
+    elif seen := loops.delivered_to(attempt.header):
+        for key, goal in [*goals.local.items(), *goals.remote.items()]:
+            own = {goal.mailbox.key} if goal.account else set()
+            if seen & (own | ({goal.way.by.key} if goal.way.by else set())):
+                goals.fail(key, goal, reply.DELIVERED_BEFORE)
 
 
 def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route) -> None:
@@ -197,22 +205,19 @@ def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route) -> None:
     keys = [*route.local, *route.remote]
     if route.refusal is not None:
         keys.append(f"report {forward_path.key}")
+    keys += [f"report {lost.list.mailbox.key} {lost.mailbox.key}" for lost in route.lost]
     if keys != [str(forward_path)]:
         attempt.about.setdefault("routes", {})[str(forward_path)] = keys
 
 
-def _failure(destination: str, recipient: Recipient, final: Mailbox, reason: Reply) -> News:
-    original = value_of(recipient.parameters, "ORCPT")
-    return News(destination, recipient, Reported(final, original, Action.FAILED, reason))
+def _list_id(attempt: Attempt, found: DistributionList | None) -> bytes:
+    """RFC 2919 §6: a message has one, and the list that it came by first is the one that a reader knows."""
+    if found is None or not found.mailbox.is_ascii or b"\nlist-id:" in attempt.header.lower():
+        return b""
+    return trace.list_id(found.mailbox)
 
 
-def _recipient_elsewhere(recipient: Recipient, mailbox: Mailbox, *, is_shared: bool) -> Recipient:
-    """The parameters follow an alias (RFC 3461 §5.2.7.2, §5.2.7.3), SUCCESS only where it leads to one address."""
-    if mailbox == recipient.forward_path:
-        return recipient
-    parameters = dict(recipient.parameters)
-    if is_shared and (notify := parameters.get("NOTIFY")):
-        kept = [word for word in notify.upper().split(",") if word != "SUCCESS"]
-        parameters["NOTIFY"] = ",".join(kept) or "NEVER"
-    parameters.setdefault("ORCPT", original_recipient(str(recipient.forward_path)))  # RFC 3461 §5.2.1
-    return Recipient(mailbox, tuple(parameters.items()))
+def _letters(key: str) -> str:
+    """What tells apart the entries that one attempt makes: the same for the same key, and letters only."""
+    digest = hashlib.sha256(key.encode()).digest()[:8] if key else b""
+    return "".join(chr(ord("a") + octet % 26) for octet in digest)

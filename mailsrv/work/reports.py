@@ -119,12 +119,15 @@ class Reporter:
         attempt.plan_draft(draft, lambda draft: write_copy(draft, attempt, envelope), Step(move, destinations))
 
 
-def write_copy(draft: Draft, attempt: Attempt, envelope: Envelope, prefix: bytes = b"") -> None:
-    """Write the message as an entry with another envelope; raises OSError."""
+def write_copy(draft: Draft, attempt: Attempt, envelope: Envelope, header: bytes | None = None) -> None:
+    """Write the message as an entry with another envelope, and with `header` in place of its own; raises OSError."""
     if not envelope.is_ascii:  # an alias of ours may lead there from an address in ASCII
         envelope = envelope.saying_smtputf8()
     block = entry.render(envelope, attempt.arrival, attempt.entry_id)
-    write_all(draft, itertools.chain([block, prefix], attempt.pieces()))
+    write_all(
+        draft,
+        itertools.chain([block, attempt.header if header is None else header], attempt.pieces(len(attempt.header))),
+    )
 
 
 def write_all(draft: Draft, pieces: Iterator[bytes]) -> None:

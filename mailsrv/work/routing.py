@@ -1,47 +1,52 @@
-"""Where a forward-path leads: to mailboxes here, to other hosts, or nowhere."""
+"""What is known of the mailboxes here, as the files say it now: accounts, aliases, lists, transforms."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import replace
 
 from mailsrv.config import Config
-from mailsrv.model import reply
-from mailsrv.model.address import Mailbox
+from mailsrv.model.address import Mailbox, ReversePath
 from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
-from mailsrv.model.reply import Reply
 from mailsrv.store.accounts import Account, Accounts, Aliases, parse_accounts, parse_aliases
 from mailsrv.store.kept import Kept
-
-
-@dataclass(slots=True)
-class Route:
-    """What one forward-path comes to; keyed by Mailbox.key or, elsewhere, exact_key: nobody gets a message twice."""
-
-    local: dict[str, Account] = field(default_factory=dict)
-    remote: dict[str, Mailbox] = field(default_factory=dict)
-    refusal: Reply | None = None  # set if it leads nowhere, or part of it does
-    is_shared: bool = False  # an alias of several addresses stands on the way to all of them
+from mailsrv.store.lists import Lists, parse_lists
+from mailsrv.store.transforms import Transforms, parse_transforms, transformed
+from mailsrv.work.route import Note, Route, Tables, Walk, loop_behind
 
 
 class Directory:
-    """Domains, accounts and aliases as they stand now; edits of the files take effect at the next question."""
+    """Domains, accounts, aliases, lists and transforms; edits of the files take effect at the next question."""
 
     def __init__(self, config: Config) -> None:
         no_accounts: Accounts = {}
         no_aliases: Aliases = {}
+        no_lists: Lists = {}
         self._domains = frozenset(map(domain_key, config.domains))
         self._default_domain = config.domains[0]
+        self._delimiter = config.routing.detail_delimiter
         self._accounts = Kept(config.accounts, parse_accounts, no_accounts, is_optional=False)
         self._aliases = Kept(config.aliases, parse_aliases, no_aliases, is_optional=True)
+        self._lists = Kept(config.lists, parse_lists, no_lists, is_optional=True)
+        self._transforms = Kept(config.transforms, parse_transforms, Transforms(), is_optional=True)
         self._counted: Accounts | None = None  # what is known of these accounts:
         self._is_ready_for_scram = False
-        self.mistakes()  # reads both: from now on there is a last good one
+        self.mistakes()  # reads all: from now on there is a last good one
 
     def mistakes(self) -> list[Mistake]:
         """What is wrong with the files as they stand; meanwhile the last good ones hold."""
-        self._accounts.current()
-        self._aliases.current()
-        return [kept.mistake for kept in (self._accounts, self._aliases) if kept.mistake is not None]
+        self.tables()
+        files = (self._accounts, self._aliases, self._lists, self._transforms)
+        return [kept.mistake for kept in files if kept.mistake is not None]
+
+    def tables(self) -> Tables:
+        """All of it, at this moment."""
+        accounts, aliases = self._accounts.current(), self._aliases.current()
+        lists, transforms = self._lists.current(), self._transforms.current()
+        files = (self._accounts, self._aliases, self._lists, self._transforms)
+        is_whole = all(kept.mistake is None for kept in files)
+        return Tables(
+            self._domains, self._default_domain, self._delimiter, accounts, aliases, lists, transforms, is_whole
+        )
 
     def account(self, name: str) -> Account | None:
         """The account of a login name: an address, or a local part of the first domain."""
@@ -78,75 +83,65 @@ class Directory:
 
         An address that is another account's own stays that one's, even where its mail is passed on to this one.
         """
-        accounts, followed = self._accounts.current(), set[str]()
-        todo = [mailbox]
+        return account.mailbox.key in self._senders(mailbox)
+
+    def _senders(self, mailbox: Mailbox) -> Iterator[str]:
+        """The keys of the accounts that an address stands for."""
+        tables, followed = self.tables(), set[str]()
+        todo = [transformed(tables.completed(mailbox), tables.transforms.inbound)[0]]
         while todo:
-            each = self._completed(todo.pop())
-            if each.key == account.mailbox.key:
-                return True
-            if each.key not in followed and each.key not in accounts and self.is_local(each):
-                followed.add(each.key)
-                todo += self._targets(each)
-        return False
+            each = tables.completed(todo.pop())
+            if not tables.is_local(each):
+                continue
+            names = tables.names(each)
+            name = next((name for name in names if name.key in tables.aliases or name.key in tables.accounts), None)
+            if name is not None and name.key in tables.accounts:
+                yield name.key
+            elif name is not None or not any(name.key in tables.lists for name in names):
+                _, key, targets = ("", name.key, tables.aliases[name.key]) if name else tables.fallback(each)
+                todo += targets if key not in followed else ()
+                followed.add(key)
 
     def dangling(self) -> list[tuple[str, str]]:
-        """Aliases that lead nowhere, each with what is wrong."""
+        """Aliases and lists that lead nowhere, each with what is wrong."""
+        tables = self.tables()
         found = []
-        for key in self._aliases.current():
+        for key in (*tables.aliases, *tables.lists):
             local_part, _, domain = key.rpartition("@")
-            refusal = self.route(Mailbox(local_part, domain)).refusal
-            if refusal is not None:
-                found.append((key, refusal.text))
+            start = Mailbox(local_part or "somebody", domain)
+            route = Walk(tables, None, judges_posting=False).follow(start)
+            problems = [route.refusal] if route.refusal is not None else []
+            problems += [each.reason for each in route.lost]
+            loop = " -> ".join(loop_behind(tables, start))
+            found += [(key, f"{problem.text}{': ' if loop else ''}{loop}") for problem in problems[:1]]
         return found
+
+    def loop_with(self, address: Mailbox, targets: tuple[Mailbox, ...]) -> str:
+        """The loop that there would be if `address` led to `targets`, by an alias or a list; empty where none."""
+        tables = self.tables()
+        lists = {key: found for key, found in tables.lists.items() if key != address.key}
+        tables = replace(tables, aliases={**tables.aliases, address.key: targets}, lists=lists)
+        return " -> ".join(loop_behind(tables, address))
 
     def is_local(self, mailbox: Mailbox) -> bool:
         """Whether we are the ones to know what becomes of this mailbox."""
         return not mailbox.domain or domain_key(mailbox.domain) in self._domains
 
-    def route(self, forward_path: Mailbox) -> Route:
-        """Follow aliases until accounts and other hosts are left."""
-        route = Route()
-        followed: dict[str, bool] = {}  # aliases by key, and whether everything that they lead to is settled
-        todo: list[Mailbox | str] = [forward_path]
-        while todo:
-            match todo.pop():
-                case str(key):
-                    followed[key] = True
-                case mailbox if not self.is_local(mailbox):
-                    route.remote[mailbox.exact_key] = mailbox
-                case mailbox:
-                    todo += self._settle(mailbox, route, followed)
-        return route
+    def route(self, forward_path: Mailbox, reverse_path: ReversePath = None) -> Route:
+        """Where mail of this sender leads."""
+        return Walk(self.tables(), reverse_path).follow(forward_path)
 
-    def _settle(self, mailbox: Mailbox, route: Route, followed: dict[str, bool]) -> Sequence[Mailbox | str]:
-        """Settle a mailbox here; or of an alias not yet followed, what it leads to (from the last), its key first."""
-        mailbox = self._completed(mailbox)
-        targets = self._targets(mailbox)
-        if targets and mailbox.key not in followed:
-            followed[mailbox.key] = False
-            route.is_shared |= len(targets) > 1
-            return (mailbox.key, *reversed(targets))
-        if followed.get(mailbox.key):  # met again on another way, and no loop
-            return ()
-        if account := self._accounts.current().get(mailbox.key):
-            # An alias that names its own address means the account of that name.
-            route.local[mailbox.key] = account
-        else:
-            route.refusal = reply.ALIAS_LOOP if targets else self._unknown()
-        return ()
-
-    def _completed(self, mailbox: Mailbox) -> Mailbox:
-        return mailbox if mailbox.domain else Mailbox(mailbox.local_part, self._default_domain)
-
-    def _unknown(self) -> Reply:
-        """Somebody unknown while a file is broken may be whom the broken edit was about: our fault, so temporary."""
-        return reply.LOCAL_ERROR if self.mistakes() else reply.NO_SUCH_MAILBOX
-
-    def _targets(self, mailbox: Mailbox) -> Sequence[Mailbox]:
-        aliases, accounts = self._aliases.current(), self._accounts.current()
-        if mailbox.key in aliases:
-            return aliases[mailbox.key]
-        if mailbox.is_postmaster and accounts and mailbox.key not in accounts:
-            # RFC 5321 §4.5.1: postmaster is always there; the first account hears of it.
-            return (next(iter(accounts.values())).mailbox,)
-        return ()
+    def explain(
+        self, forward_path: Mailbox, reverse_path: ReversePath, *, judges_posting: bool
+    ) -> tuple[Route, list[Note]]:
+        """The same, with every rule that was asked; without `judges_posting` as if anybody might send to any list."""
+        tables, notes = self.tables(), list[Note]()
+        route = Walk(tables, reverse_path, notes, judges_posting=judges_posting).follow(forward_path)
+        if route.remote and reverse_path is not None:
+            for each in tables.transforms.outbound:
+                result = each.apply(reverse_path)
+                text = f"{each}: {'does not match' if result is None else f'now {result}'}"
+                notes.append(Note(0, str(reverse_path), "transform of the sender", text))
+                if result is not None:
+                    break
+        return route, notes

@@ -11,8 +11,9 @@ from hypothesis import given
 from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.mistake import Mistake
 from mailsrv.model.verifier import Verifier
-from mailsrv.store.accounts import parse_account_address, parse_accounts, parse_aliases, put_line, render_account
+from mailsrv.store.accounts import parse_account_address, parse_accounts, parse_aliases, render_account
 from mailsrv.store.kept import Kept
+from mailsrv.store.lines import put_line
 from mailsrv.store.maildir import mailbox_path
 from tests.model import words
 

@@ -10,10 +10,10 @@ import pytest
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import EntryId, derived_id, new_entry_id
 from mailsrv.store import durable
-from mailsrv.store.accounts import put_line
 from mailsrv.store.durable import SPILL_OCTETS, Outcome
 from mailsrv.store.groupcommit import GroupCommit
 from mailsrv.store.ledger import Kind, Ledger, Reader, line
+from mailsrv.store.lines import put_line
 from mailsrv.store.maildir import Maildir
 from mailsrv.store.maildrop import LOCK_NAME, Maildrop
 from mailsrv.store.spool import Spool, State

@@ -32,12 +32,15 @@ def config_of(root: Path, delivery: Delivery = AT_ONCE, pop3: Pop3 | None = None
     return Config(root, domains=(DOMAIN,), hostname="mail.example.org", delivery=delivery, pop3=pop3 or Pop3())
 
 
-def make(root: Path, aliases: str = "") -> Config:
+def make(root: Path, aliases: str = "", lists: str = "", transforms: str = "") -> Config:
     """A new instance in which PEOPLE have accounts."""
     config = config_of(root)
     Spool(config.spool).create_folders()
     config.accounts.write_text("".join(f"{name}@{DOMAIN} $argon2id$none\n" for name in PEOPLE), "utf-8")
     config.aliases.write_text(aliases, "utf-8")
+    for path, text in ((config.lists, lists), (config.transforms, transforms)):
+        if text:
+            path.write_text(text, "utf-8")
     return config
 
 
@@ -130,7 +133,7 @@ def unfinished(config: Config) -> list[str]:
     spool = Spool(config.spool)
     found = [*spool.tmp.iterdir(), *spool.folder(State.NEW).iterdir(), *spool.dropped()]
     found += [path for path in config.mail.glob("*/*/tmp/*") if path.name != LOCK_NAME]
-    found += [path for path in config.var.rglob(".*.tmp") if path not in found]
+    found += [path for path in config.var.rglob(".*.tmp") if path not in [*found, config.run / ".worst_wait.tmp"]]
     return sorted(str(path.relative_to(config.var)) for path in found)
 
 

@@ -8,7 +8,8 @@ import pytest
 from mailsrv.config import Config
 from mailsrv.model import reply
 from mailsrv.model.address import Mailbox, parse_mailbox
-from mailsrv.work.routing import Directory, Route
+from mailsrv.work.route import Route
+from mailsrv.work.routing import Directory
 from tests.work.instance import config_of, make
 
 

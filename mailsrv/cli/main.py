@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, instance, mail, people, routes, watch
+from mailsrv.cli import bans, books, instance, mail, people, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -29,6 +29,7 @@ for command in (
     *people.COMMANDS,
     *routes.COMMANDS,
     *bans.COMMANDS,
+    *books.COMMANDS,
     *mail.COMMANDS,
     *watch.COMMANDS,
 ):

@@ -81,6 +81,9 @@ def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
     spool = ", ".join(f"{state} {number}" for state, number in seen.entries.items())
     click.echo(f"spool: {spool}; the oldest undecided waits for {seen.oldest_undecided:.1f} s")
     click.echo(f"the worst wait ever: {seen.worst_wait:.1f} s")
+    if seen.audit is not None:
+        balance = "balanced" if seen.audit.is_balanced else "not balanced"
+        click.echo(f"audit: {balance}, {seen.audit.messages} messages, at {moment(seen.audit.moment)}")
     if kept:
         click.echo(f"incidents: {kept}, in {Path('var/incidents')}")
     for ban in seen.bans:

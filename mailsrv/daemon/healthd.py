@@ -1,9 +1,10 @@
 """mailsrv-healthd, the supervisor's `health`: judges the programs by their work, heals, keeps the listening sockets.
 
-An event listener of supervisord: standard output belongs to its protocol. Touches no mail.
+An event listener of supervisord: standard output belongs to its protocol. Touches no mail; audits the books.
 """
 
 import logging
+import threading
 import time
 from typing import Final
 
@@ -15,6 +16,7 @@ from mailsrv.host.processes import Sampler, open_files
 from mailsrv.host.supervisor import Events, ProcessInfo, ProcessState, StateChange, Supervisor, SupervisorError
 from mailsrv.store import incidents
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Heart, read_beat
+from mailsrv.work.audit import Auditor
 from mailsrv.work.keeper import Keeper
 from mailsrv.work.vitals import Judge, Sample, Symptom
 
@@ -43,6 +45,7 @@ class Health:
     def run(self) -> None:
         """Until supervisord is gone."""
         Lender(self._config.sockets_path("health"), self._keeper.sockets)
+        threading.Thread(target=Auditor(self._config).run, name="auditor", daemon=True).start()
         next_sample = time.monotonic()
         try:
             self._learn_states()

@@ -15,6 +15,7 @@ from mailsrv.daemon import service
 from mailsrv.daemon.connection import Connection, Unwelcome
 from mailsrv.daemon.logins import Login, LoginFailure
 from mailsrv.daemon.server import Server, listening_sockets
+from mailsrv.model.address import Mailbox
 from mailsrv.model.language import Language, language_of
 from mailsrv.protocol.pop3 import Session
 from mailsrv.protocol.pop3_events import (
@@ -30,9 +31,11 @@ from mailsrv.protocol.pop3_events import (
     UpdateRequested,
 )
 from mailsrv.store.accounts import Account
+from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
+from mailsrv.work.downloads import Downloads
 from mailsrv.work.expiry import Expiry
 from mailsrv.work.routing import Directory
 
@@ -68,6 +71,8 @@ class Pop3:
         self.hostname = config.hostname
         self.authenticator = authenticator
         self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
+        self.downloads = Downloads(Ledger(config.books, "pop3", config.ledger.keep_days))
+        server.problems.append(self.downloads.write)
         self.policy = Policy(
             expire_days=config.pop3.expire_days,
             login_delay=config.pop3.login_delay,
@@ -83,6 +88,14 @@ class Pop3:
         Maildir(path).create()
         return Maildrop(path, is_exclusive=self._is_exclusive, login_delay=self.policy.login_delay)
 
+    def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
+        """Remove messages, and note it; raises OSError."""
+        paths = [maildrop.listing.path(index) for index in sorted(deleted)]
+        maildrop.remove(deleted)
+        for path in paths:
+            self.downloads.note(Kind.DELETED, mailbox, path, peer)
+        self.downloads.write()
+
 
 class Pop3Connection(Connection[Session]):
     """One client: the session asks, accounts and maildrop answer."""
@@ -92,7 +105,9 @@ class Pop3Connection(Connection[Session]):
         self._pop3 = pop3
         self._login = Login(self, self, pop3.authenticator)
         self._maildrop: Maildrop | None = None
+        self._mailbox = Mailbox("", "")  # of who has logged in
         self._message: BinaryIO | None = None
+        self._index = 0  # of the message in hand
         self._is_working = False  # a worker has the maildrop in hand
         self._is_released = False
 
@@ -165,6 +180,7 @@ class Pop3Connection(Connection[Session]):
                 self._unlock()
             elif not self.session.is_closed:
                 self.server.count("logins")
+                self._mailbox = account.mailbox
                 self.session.admit(self._maildrop.listing)
 
     # --- TRANSACTION -------------------------------------------------------------------------------
@@ -182,6 +198,7 @@ class Pop3Connection(Connection[Session]):
             self._close_message()
             self.session.refuse(Refusal.NEEDS_UTF8)
             return
+        self._index = index
         self.session.begin_message()
         self._stream()
 
@@ -194,8 +211,14 @@ class Pop3Connection(Connection[Session]):
                 self._close_message()
                 self.session.end_message()
                 self.server.count("sent")
+                if not piece:  # all of it, and not the top only
+                    self._note_fetched()
             self.server.progress += 1
             self.write(self.session.replies())
+
+    def _note_fetched(self) -> None:
+        path = self._opened().listing.path(self._index)
+        self._pop3.downloads.note(Kind.FETCHED, self._mailbox, path, self.peer)
 
     def _close_message(self) -> None:
         if self._message is not None:
@@ -206,7 +229,8 @@ class Pop3Connection(Connection[Session]):
 
     def _update(self, deleted: frozenset[int]) -> None:
         if deleted:
-            self._work(functools.partial(self._opened().remove, deleted), self._updated)
+            work = functools.partial(self._pop3.remove, self._opened(), deleted, self._mailbox, self.peer)
+            self._work(work, self._updated)
         else:
             self._unlock()
             self.session.accept()
@@ -266,6 +290,7 @@ def main() -> None:
     with pop3.workers:
         server.run(sockets, lambda listener: Pop3Connection(pop3, listener))
     expiry.stop()
+    pop3.downloads.write()
 
 
 if __name__ == "__main__":

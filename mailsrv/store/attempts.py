@@ -30,7 +30,7 @@ class Attempts:
 
     def recover(self) -> EntryId | None:
         """Learn whether an earlier process died with an entry in hand, and with which one; raises OSError."""
-        durable.forget([self._deaths_path.with_name(f".{self._deaths_path.name}.tmp")])  # it may have died with that
+        durable.forget_draft_of(self._deaths_path)
         self._deaths = _read_deaths(self._deaths_path)
         octets = os.pread(self._opened(), SLOT_OCTETS, 0).rstrip(b"\0\n")
         found = octets.decode("ascii", "replace")

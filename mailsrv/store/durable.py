@@ -153,14 +153,14 @@ def move(source: Path, final: Path) -> None:
 
 def write_file(path: Path, octets: bytes) -> None:
     """Put `octets` in place of what stands at `path`, whole or not at all; raises OSError."""
-    draft = Draft(path.with_name(f".{path.name}.tmp"))
+    draft = Draft(_draft_of(path))
     draft.write(octets)
     raise_first(publish([(draft, path)]))
 
 
 def write_volatile(path: Path, octets: bytes) -> None:
     """Like `write_file` for what need not survive a power loss: whole or not at all, but nothing waits for the disk."""
-    draft = Draft(path.with_name(f".{path.name}.tmp"))
+    draft = Draft(_draft_of(path))
     draft.write(octets)
     draft.flush()
     draft.close()
@@ -170,6 +170,11 @@ def write_volatile(path: Path, octets: bytes) -> None:
 def sync(fd: int) -> None:
     """Wait until the octets of an open file are on disk; raises OSError."""
     os.fdatasync(fd)
+
+
+def forget_draft_of(path: Path) -> Outcome:
+    """Remove what a process has left that died while it wrote `path`; to be called by its one writer."""
+    return _outcome_of(_draft_of(path).unlink, missing_ok=True)
 
 
 def forget(paths: Sequence[Path]) -> list[Outcome]:
@@ -267,6 +272,10 @@ def _syncfs(fd: int) -> None:
     if _libc.syncfs(fd) != 0:
         error = ctypes.get_errno()
         raise OSError(error, os.strerror(error))
+
+
+def _draft_of(path: Path) -> Path:
+    return path.with_name(f".{path.name}.tmp")
 
 
 def _outcome_of(work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs) -> Outcome:

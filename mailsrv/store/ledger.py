@@ -12,7 +12,7 @@ import os
 import re
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeAlias
@@ -26,6 +26,7 @@ MOST_OCTETS: Final = 64 * 1024 * 1024  # of one file
 MOST_WAITING: Final = 200_000  # lines kept in memory while they cannot be written; the oldest go first
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 _NAME: Final = re.compile(r"([a-z0-9]+)-(\d{8})\.(\d+)\.jsonl")
+_BEGUN: Final = "begun"
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII: any name fits, also one of odd octets
 
 
@@ -142,15 +143,31 @@ def files(folder: Path) -> list[Part]:
     return sorted(found, key=lambda each: (each.day, each.program, each.number))
 
 
-def begin(folder: Path) -> float:
-    """When the books were begun, in seconds since 1970: what arrived before is in none of them. Raises OSError."""
-    path = folder / "begun"
-    try:
-        return float(path.read_text("utf-8"))
-    except FileNotFoundError:
+def begin(folder: Path) -> None:
+    """Begin the books, if nobody has; raises OSError."""
+    if not (folder / _BEGUN).exists():
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        durable.write_file(path, f"{time.time():.6f}\n".encode("ascii"))
-        return begin(folder)
+        durable.write_file(folder / _BEGUN, f"{time.time():.6f}\n".encode("ascii"))
+
+
+def begun(folder: Path) -> float:
+    """When the books were begun, in seconds since 1970: what arrived before is in none of them. Raises OSError."""
+    try:
+        return float((folder / _BEGUN).read_text("utf-8"))
+    except (FileNotFoundError, ValueError):
+        return 0.0
+
+
+def oldest_day(folder: Path, keep_days: int) -> str:
+    """The first day of which nothing was removed yet, as `YYYYMMDD`; raises OSError.
+
+    Told from the second newest day on record: a clock that is wrong for less than a day costs no books.
+    """
+    days = sorted({each.day for each in files(folder)}) if folder.is_dir() else []
+    if not days:
+        return ""
+    reference = date.fromisoformat(days[-2] if len(days) > 1 else days[-1])
+    return f"{reference - timedelta(days=keep_days):%Y%m%d}"
 
 
 class Reader:
@@ -162,11 +179,13 @@ class Reader:
         self._boots: dict[Path, str] = {}
         self.torn = 0  # lines that a crash has cut
 
-    def read(self) -> Iterator[Line]:
+    def read(self, first_day: str = "") -> Iterator[Line]:
         """What was not yet read, file by file, each line with its `boot` and `by`, the program; raises OSError."""
         if not self._folder.is_dir():
             return
         for part in files(self._folder):
+            if part.day < first_day:
+                continue
             try:
                 with part.path.open("rb") as file:
                     file.seek(self._offsets.get(part.path, 0))
@@ -190,12 +209,8 @@ class Reader:
 
 
 def _prune(folder: Path, program: str, keep_days: int) -> None:
-    """Remove what is older than is kept.
-
-    Told from the second newest day on record: a clock that is wrong for less than a day costs no books.
-    """
-    days = sorted({each.day for each in files(folder)})
-    reference = date.fromisoformat(days[-2] if len(days) > 1 else days[-1])
+    """Remove what is older than is kept."""
+    oldest = oldest_day(folder, keep_days)
     for each in files(folder):
-        if each.program == program and (reference - date.fromisoformat(each.day)).days > keep_days:
+        if each.program == program and each.day < oldest:
             each.path.unlink(missing_ok=True)

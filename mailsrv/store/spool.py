@@ -94,6 +94,11 @@ class Spool:
         """The entries of a state, in order of arrival; raises OSError."""
         return sorted(EntryId(name) for name in os.listdir(self.folder(state)) if is_entry_id(name))
 
+    def everything(self) -> list[str]:
+        """The ids of all entries and claims, read in the order in which they move on; raises OSError."""
+        claims = [name.removesuffix(_CLAIM) for name in os.listdir(self.tmp) if name.endswith(_CLAIM)]
+        return [*claims, *(name for state in State for name in os.listdir(self.folder(state)) if is_entry_id(name))]
+
     def strangers(self) -> list[str]:
         """Names in `new/` that nobody will ever decide, because they are not those of entries; raises OSError."""
         return sorted(name for name in os.listdir(self.folder(State.NEW)) if not is_entry_id(name))

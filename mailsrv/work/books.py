@@ -56,7 +56,11 @@ class Books:
         lines: list[Line] = []
         for plan in plans:
             steps = [step for step in plan.steps if outcomes[id(step)] is None]
-            lines += self._lines_of(plan, steps, again=again)
+            found = self._lines_of(plan, steps, again=again)
+            if not found and all(fate.state == DONE for fate in plan.fates.values()) and not plan.due:
+                # Nothing is left to do, since an alias leads elsewhere now, say.
+                found = [line(Kind.DELIVERED, plan.entry_id, **plan.about, to=[], again=True)]
+            lines += found
         return self._ledger.write(lines) if lines else -1
 
     def deferred(self, plan: Plan, retry: Retry) -> None:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -14,8 +14,12 @@ from mailsrv.store.failed_logins import Ban, read_bans
 from mailsrv.store.heartbeat import Fact, read_beat, read_worst
 from mailsrv.store.retry import WAITING, read_retry
 from mailsrv.store.spool import Spool, State, shown
+from mailsrv.work.audit import Audited, last
 
 STALE: Final = 10.0  # seconds without a heartbeat
+LATE_AUDITS: Final = 3  # intervals, and seconds for the work, after which an audit is late
+LATE_AUDIT_SECONDS: Final = 600.0
+MOST_NAMED: Final = 10  # of what an audit has found wrong
 LATE_SCANS: Final = 3  # scan intervals after which an undecided entry is late
 
 
@@ -57,6 +61,7 @@ class Outlook:
     worst_wait: float  # ever
     problems: tuple[str, ...]
     bans: tuple[Ban, ...]
+    audit: Audited | None  # the last one
 
     @property
     def is_well(self) -> bool:
@@ -98,7 +103,21 @@ def look(config: Config) -> Outlook:
         f"spool/new/{shown(name)} is no entry: put files into the drop box, {spool.root}" for name in strangers
     ]
     worst = max(oldest, read_worst(config.worst_wait))
-    return Outlook(tuple(programs), entries, oldest, worst, tuple(problems), tuple(_bans(config)))
+    audited = last(config)
+    problems += _imbalance(audited, config.ledger.audit_interval)
+    return Outlook(tuple(programs), entries, oldest, worst, tuple(problems), tuple(_bans(config)), audited)
+
+
+def _imbalance(audited: Audited | None, interval: float) -> Iterator[str]:
+    """What the last audit has found wrong, and whether it is long ago."""
+    if audited is None:
+        return
+    named = [*(f"missing: {each}" for each in audited.missing), *(f"doubled: {each}" for each in audited.doubled)]
+    yield from (f"audit: {each}" for each in named[:MOST_NAMED])
+    if len(named) > MOST_NAMED:
+        yield f"audit: and {len(named) - MOST_NAMED} more; `mailsrv audit` names them all"
+    if time.time() - audited.moment > LATE_AUDITS * interval + LATE_AUDIT_SECONDS:
+        yield f"audit: the last one was {time.time() - audited.moment:.0f} s ago; see var/log/health.log"
 
 
 def queue(config: Config) -> list[Listed]:

@@ -206,7 +206,7 @@ def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route) -> None:
     if route.refusal is not None:
         keys.append(f"report {forward_path.key}")
     keys += [f"report {lost.list.mailbox.key} {lost.mailbox.key}" for lost in route.lost]
-    if keys != [str(forward_path)]:
+    if keys != [str(forward_path)] or attempt.retry.attempts:  # another attempt may have come to something else
         attempt.about.setdefault("routes", {})[str(forward_path)] = keys
 
 

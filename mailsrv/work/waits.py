@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.model.identity import EntryId, arrival_of
+from mailsrv.store import durable
 from mailsrv.store.heartbeat import read_worst, write_worst
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ class Waits:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        durable.forget_draft_of(path)
         self.worst = self._kept = read_worst(path)
         self._here: dict[EntryId, tuple[float, float]] = {}  # monotonic: it came after the first, and before the second
         self._last_look = float("-inf")

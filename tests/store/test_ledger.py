@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from mailsrv.store import ledger
-from mailsrv.store.ledger import Kind, Ledger, Reader, begin, files, line
+from mailsrv.store.ledger import Kind, Ledger, Reader, begin, begun, files, line
 from tests import killing
 
 
@@ -140,5 +140,8 @@ def test_a_clock_that_is_wrong_for_less_than_a_day_costs_no_books(
 
 
 def test_the_books_begin_once(tmp_path: Path) -> None:
-    first = begin(tmp_path / "ledger")
-    assert begin(tmp_path / "ledger") == first
+    assert begun(tmp_path / "ledger") == 0.0
+    begin(tmp_path / "ledger")
+    first = begun(tmp_path / "ledger")
+    begin(tmp_path / "ledger")
+    assert begun(tmp_path / "ledger") == first > 0

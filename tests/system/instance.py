@@ -182,8 +182,8 @@ class Instance:
         wait_until(lambda: len(list(self.new_mail.iterdir())) >= number, f"{number} messages in the mailbox")
         return self.delivered()
 
-    def fetch(self) -> list[bytes]:
-        """All messages by POP3, octet for octet as they came."""
+    def fetch(self, *, delete: bool = False) -> list[bytes]:
+        """All messages by POP3, octet for octet as they came; deleted on request."""
         client = poplib.POP3("127.0.0.1", self.pop3_port, timeout=PATIENCE)
         client.user(USER)
         client.pass_(self.password)
@@ -193,6 +193,8 @@ class Instance:
             message = b"".join(line + b"\r\n" for line in lines)
             assert octets >= len(message)  # poplib counts the doubled dots
             messages.append(message)
+            if delete:
+                client.dele(number)
         client.quit()
         return messages
 

@@ -16,6 +16,7 @@ from mailsrv.config import Config
 from mailsrv.model.identity import derived_id
 from mailsrv.store.entry import read_block
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.audit import Audit
 from mailsrv.work.hand import SYMPTOM
 from tests import killing
 from tests.work.instance import (
@@ -115,6 +116,7 @@ def assert_served(config: Config, case: Case, fetched: Counter[tuple[str, bool]]
         expected["carol", True] = case.owner_reports
     assert fetched + fetch_all(config) == expected
     assert unfinished(config) == []
+    assert_balanced(config)
     spool = Spool(config.spool)
     assert remote_recipients(spool) == list(case.remote)
     assert len(spool.entries(State.HOLD)) == case.held
@@ -202,6 +204,13 @@ def test_a_dropped_file_is_neither_lost_nor_doubled_by_a_kill(tmp_path: Path, oc
         killing.run(partial(work, place))
         assert fetched + fetch_all_dropped(config) == Counter(bob=2, carol=2)
         assert unfinished(config) == []
+        assert_balanced(config)
+
+
+def assert_balanced(config: Config) -> None:
+    """The books agree: nothing is missing, and nothing was done twice."""
+    audited = Audit(config).run()
+    assert (audited.missing, audited.doubled, audited.unannounced) == ((), (), 0)
 
 
 def fetch_all_dropped(config: Config) -> Counter[str]:
@@ -247,6 +256,7 @@ def test_a_killed_deferral_serves_the_others_once_and_the_broken_one_when_it_is_
         maildir_of(config, "bob").unlink()
         killing.run(partial(work, place))
         assert fetched + fetch_all(config) == Counter({("alice", False): 1, ("alice", True): 1, ("bob", False): 1})
+        assert_balanced(config)
         assert names_in(config.spool / "deferred") == []
         assert unfinished(config) == []
 

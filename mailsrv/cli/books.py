@@ -1,0 +1,101 @@
+"""audit, trace: the books, balanced, and the life of one message."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import click
+
+from mailsrv.cli.context import NOT_WELL, Failed, as_json, enter, moment, print_json
+from mailsrv.work.audit import Audit
+from mailsrv.work.tracing import Life
+from mailsrv.work.tracing import trace as find_lives
+
+MOST_SHOWN: Final = 50  # messages, in words
+
+# Of a line, what is said by itself, or of no interest to people.
+_SAID: Final = frozenset({"t", "fate", "id", "by", "boot", "subject", "message_id", "from", "to", "routes", "serves"})
+
+
+@click.command()
+@as_json
+@click.pass_context
+def audit(ctx: click.Context, is_json: bool) -> None:
+    """Balance the books: everything that was taken is in the spool, or has its fate.
+
+    Exit code 1: something is missing, or was done twice; it is named.
+    """
+    found = Audit(enter(ctx)).run()
+    if is_json:
+        print_json(asdict(found) | {"is_balanced": found.is_balanced})
+        ctx.exit(0 if found.is_balanced else NOT_WELL)
+    click.echo(f"since {moment(found.since)}: {found.messages} messages, {found.settled} settled, {found.waiting} wait")
+    click.echo(", ".join(f"{fate} {number}" for fate, number in sorted(found.lines.items())) or "no fates yet")
+    if found.unannounced:
+        click.echo(
+            f"{found.unannounced} with a fate, but no line of acceptance: a program was killed before it wrote it"
+        )
+    if found.repeated:
+        click.echo(f"{found.repeated} delivered again after the machine was restarted")
+    for each in found.missing:
+        click.echo(f"MISSING {each}")
+    for each in found.doubled:
+        click.echo(f"DOUBLED {each}")
+    click.echo("balanced" if found.is_balanced else "not balanced")
+    ctx.exit(0 if found.is_balanced else NOT_WELL)
+
+
+@click.command()
+@click.argument("what")
+@as_json
+@click.pass_context
+def trace(ctx: click.Context, what: str, is_json: bool) -> None:
+    """Show the life of messages: what became of them, when, and where they are now.
+
+    WHAT is an id (or its beginning), a Message-ID, an address, or a part of the subject. Exit code 1: there is none.
+    """
+    lives = find_lives(enter(ctx), what)
+    if is_json:
+        print_json([_as_document(each) for each in lives])
+        ctx.exit(0 if lives else NOT_WELL)
+    if not lives:
+        raise Failed(f"the books know nothing of {what!r}")
+    for each in lives[-MOST_SHOWN:]:
+        _print_life(each)
+    if len(lives) > MOST_SHOWN:
+        click.echo(f"and {len(lives) - MOST_SHOWN} before these; --json shows all")
+
+
+def _as_document(life: Life) -> dict[str, Any]:
+    lines = [{name: value for name, value in line.items() if name != "boot"} for line in life.lines]
+    return asdict(life) | {"lines": lines}
+
+
+def _print_life(life: Life) -> None:
+    words = [life.entry_id, f"from {life.sender or '<>'}", life.message_id, life.subject and f'"{life.subject}"']
+    click.echo(_plain("  ".join(each for each in words if each)))
+    for line in life.lines:
+        when = datetime.fromtimestamp(line["t"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        word = line["id"].removeprefix(life.entry_id).removeprefix("-")
+        to = ", ".join(line.get("to", ()))
+        facts = "; ".join(_fact(name, value) for name, value in line.items() if name not in _SAID)
+        parts = [line["fate"], f"({word})" if word else "", to and f"to {to}", facts and f"- {facts}"]
+        click.echo(f"  {when}  {line['by']:9} {_plain(' '.join(each for each in parts if each))}")
+    for each in life.now:
+        click.echo(f"  now: {_plain(each)}")
+
+
+def _plain(text: str) -> str:
+    """Text of a stranger, such as a subject, as a terminal may be given it."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
+def _fact(name: str, value: object) -> str:
+    if name == "due" and isinstance(value, int | float):
+        return f"again at {moment(float(value))}"
+    if value is True:
+        return name
+    return f"{name} {'; '.join(map(str, value)) if isinstance(value, list) else value}"
+
+
+COMMANDS = (audit, trace)

@@ -1,0 +1,78 @@
+"""The books of a running instance: audited by themselves, and the life of a message through restarts."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from tests.system.instance import USER, Instance, wait_until
+
+MESSAGE = b"From: alice@example.org\r\nTo: admin@localhost\r\nSubject: Quarterly figures\r\n\r\nbody\r\n"
+
+
+@pytest.fixture
+def audited(make_instance: Callable[..., Instance]) -> Instance:
+    """A started instance that audits its books every half second."""
+    return make_instance(ledger__audit_interval=0.5)
+
+
+def balance(instance: Instance) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(instance.mailsrv("audit", "--json").stdout)
+    return found
+
+
+def test_a_file_deleted_by_hand_from_new_shows_in_status_and_in_the_audit(audited: Instance) -> None:
+    audited.send(MESSAGE)
+    audited.wait_delivered(1)
+    assert audited.mailsrv("audit").stdout.endswith("balanced\n")
+    wait_until(lambda: audited.status()["audit"] is not None, "it is audited by itself")
+    audited.supervisorctl("stop", "delivery")
+    audited.send(MESSAGE)
+    (path,) = (audited.spool / "new").iterdir()
+    assert balance(audited)["is_balanced"]
+    path.unlink()
+    audited.supervisorctl("start", "delivery")
+    done = audited.mailsrv("audit")
+    assert done.returncode == 1
+    assert f"MISSING {path.name} to {USER}: accepted at 20" in done.stdout
+    assert done.stdout.endswith("not balanced\n")
+    expected = f"audit: missing: {path.name} to {USER}: accepted at "
+    wait_until(lambda: any(each.startswith(expected) for each in audited.status()["problems"]), "status tells")
+    told = audited.mailsrv("status")
+    assert told.returncode == 1
+    assert "audit: not balanced, 2 messages" in told.stdout
+
+
+def test_a_message_is_traced_from_the_socket_to_the_download_through_restarts(instance: Instance) -> None:
+    instance.supervisorctl("stop", "delivery")
+    instance.send(MESSAGE)
+    assert "in new/" in instance.mailsrv("trace", "quarterly").stdout
+    instance.kill("smtp")
+    instance.supervisorctl("start", "delivery")
+    instance.wait_delivered(1)
+    assert f"in the mailbox of {USER}" in instance.mailsrv("trace", USER).stdout
+    instance.mailsrv("restart", "delivery")
+    assert len(instance.fetch(delete=True)) == 1
+    instance.mailsrv("restart", "pop3")
+
+    def fates() -> list[str]:
+        found = json.loads(instance.mailsrv("trace", "Quarterly figures", "--json").stdout)
+        return [line["fate"] for life in found for line in life["lines"]]
+
+    wait_until(lambda: fates() == ["accepted", "delivered", "fetched", "deleted"], "all of it is in the books")
+    told = instance.mailsrv("trace", "alice@example.org").stdout
+    assert "with ESMTP; peer 127.0.0.1" in told
+    assert f"no longer in the mailbox of {USER}" in told
+    assert balance(instance)["is_balanced"]
+    nothing = instance.mailsrv("trace", "no-such-thing")
+    assert (nothing.returncode, "the books know nothing of 'no-such-thing'" in nothing.stderr) == (1, True)
+
+
+def test_control_characters_of_a_stranger_do_not_reach_the_terminal(instance: Instance) -> None:
+    instance.send(b"Subject: evil \x1b[2J =?utf-8?q?=0A=0Afake?=\r\n\r\nbody\r\n")
+    instance.wait_delivered(1)
+    told = instance.mailsrv("trace", "evil").stdout
+    assert "\x1b" not in told
+    assert "evil \\x1b[2J" in told
+    assert "\nfake" not in told

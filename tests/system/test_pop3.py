@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mailsrv.store.maildrop import LOCK_NAME
@@ -238,3 +239,57 @@ def test_a_header_in_utf8_goes_to_who_says_utf8_where_that_is_asked_for(make_ins
             return client.retr(1)[1]
 
     assert "Subject: \u00e9t\u00e9".encode() in wait_until(retrieved, "a session that says UTF8")
+
+
+def test_clients_that_ask_and_do_not_read_or_send_a_line_without_end_cost_no_memory(instance: Instance) -> None:
+    large = b"Subject: large\r\n\r\n" + (b"x" * 76 + b"\r\n") * 100_000
+    instance.send(large)
+    instance.wait_delivered(1)
+    process = psutil.Process(instance.pid("pop3"))
+    with Client(instance.pop3_port) as lazy, Client(instance.pop3_port) as endless:
+        lazy.line()
+        lazy.send(f"USER {USER}\r\nPASS {instance.password}\r\n".encode())
+        assert lazy.line().startswith("+OK")
+        assert lazy.line() == "+OK 1 messages\r\n"
+        before = process.memory_info().rss
+        lazy.send(b"RETR 1\r\n" * 20 + b"LIST\r\nNOOP\r\n" * 10_000)
+        for _ in range(200):
+            endless.send(b"x" * 100_000)
+        assert endless.line().startswith("+OK")
+        assert endless.line() == "-ERR lines end with CRLF and are at most 255 octets long\r\n"
+        assert process.memory_info().rss - before < 8_000_000
+        assert lazy.line().endswith(" octets\r\n")
+        assert len("".join(lazy.lines_to_dot())) == len(large) - large.count(b"\r\n") * 2 + received_of(instance)
+
+
+def received_of(instance: Instance) -> int:
+    """Octets of the trace lines before the one message, without line ends."""
+    (message,) = instance.delivered()
+    return len(message.partition(b"Subject: large\n")[0].replace(b"\n", b""))
+
+
+def test_the_id_of_a_message_outlives_restart_flags_backup_and_restoring(instance: Instance) -> None:
+    for name in (b"one", b"two"):
+        instance.send(LETTER % name)
+    instance.wait_delivered(2)
+
+    def ids() -> list[bytes]:
+        with logged_in(instance) as client:
+            found = client.uidl()[1]
+            client.quit()
+        return found
+
+    before = ids()
+    assert len(set(before)) == 2
+    one, _ = sorted(instance.new_mail.iterdir())
+    one.rename(instance.new_mail.parent / "cur" / f"{one.name}:2,FS")
+    instance.supervisorctl("restart", "pop3")
+    assert ids() == before
+    box = instance.new_mail.parent
+    backup = box.with_name("backup")
+    shutil.copytree(box, backup)
+    shutil.rmtree(box)
+    shutil.copytree(backup, box)
+    for path in (box, *box.rglob("*")):
+        shutil.chown(path, "nobody")
+    assert ids() == before

@@ -79,27 +79,45 @@ def session(port: int, *commands: str) -> dict[str, float]:
 def measure_huge(root: Path, box: Path, messages: int, rounds: int) -> None:
     """Login to STAT, LIST and UIDL of a huge maildrop, and the memory that its session takes."""
     lines = LETTER.count(b"\n")
-    make = functools.partial(fill, box, messages, f",S={len(LETTER)},W={len(LETTER) + lines}")
-    make()
+    sizes = f",S={len(LETTER)},W={len(LETTER) + lines}"
+    make = functools.partial(fill, box, messages, sizes)
+    peak = peak_of_session(root, make)
+    print(f"{messages} messages: {peak:.1f} MB for the session of mailsrv at its peak")
     servers = {"mailsrv": PORT}
     with contextlib.ExitStack() as stack:
         if port := stack.enter_context(dovecot_beside(root)):
             servers["Dovecot"] = port
         for port in servers.values():
-            session(port, "STAT")  # warm: the password is known, and Dovecot has its index
-        seen: dict[str, dict[str, list[float]]] = {name: {} for name in servers}
-        for _ in range(rounds):
-            for name, port in servers.items():
-                for command, seconds in session(port, "STAT", "LIST", "UIDL").items():
-                    seen[name].setdefault(command, []).append(seconds)
-    print(f"{messages} messages: {peak_of_session(root, make):.1f} MB for the session of mailsrv at its peak")
-    for name, commands in seen.items():
-        medians = ", ".join(f"{command} {statistics.median(each):.3f} s" for command, each in commands.items())
-        print(f"{messages} messages, {name}: {medians} (since the connection, medians of {rounds})")
-    if "Dovecot" in seen:
-        for command, each in seen["mailsrv"].items():
-            ratio = statistics.median(seen["Dovecot"][command]) / statistics.median(each)
-            print(f"{messages} messages, to {command}: {ratio:.1f} times as fast as Dovecot")
+            session(port, "STAT")  # the password is known from now on, and Dovecot has its index
+        for words, change in (
+            ("nothing new", lambda _name: None),
+            ("one more each time", functools.partial(put_one, box, sizes)),
+        ):
+            compare(f"{messages} messages, {words}", servers, rounds, change)
+
+
+def compare(title: str, servers: dict[str, int], rounds: int, change: Callable[[str], None]) -> None:
+    """In turns, after a change each time: medians, and what they are to each other."""
+    seen: dict[str, dict[str, list[float]]] = {name: {} for name in servers}
+    for number in range(rounds):
+        for name, port in servers.items():
+            change(f"{name}{number}")
+            time.sleep(0.1)
+            for command, seconds in session(port, "STAT", "LIST", "UIDL").items():
+                seen[name].setdefault(command, []).append(seconds)
+    for command in ("STAT", "LIST", "UIDL"):
+        medians = {name: statistics.median(each[command]) for name, each in seen.items()}
+        told = ", ".join(f"{name} {seconds:.3f} s" for name, seconds in medians.items())
+        ratio = f": {medians['Dovecot'] / medians['mailsrv']:.1f} times as fast" if "Dovecot" in medians else ""
+        print(f"{title}, from the connection to the end of {command}: {told}{ratio}")
+
+
+def put_one(box: Path, sizes: str, name: str) -> None:
+    """One more message comes in."""
+    draft = box / "tmp" / name
+    draft.write_bytes(LETTER)
+    shutil.chown(draft, box.stat().st_uid)
+    draft.rename(box / "new" / f"{time.time():.6f}.{name}.bench{sizes}")
 
 
 def peak_of_session(root: Path, make: Callable[[], None]) -> float:

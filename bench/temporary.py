@@ -13,7 +13,7 @@ import psutil
 
 USER = "admin@localhost"
 PASSWORD = "of-the-bench"
-PORT_BASE = 41520
+PORT_BASE = 21520  # none of those that the kernel gives to clients
 MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
 
 
@@ -21,6 +21,7 @@ MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
 def instance(**settings: object) -> Iterator[Path]:
     """The root of a running instance; settings as `smtp__max_connections=5000`; its ports begin at PORT_BASE."""
     folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
+    folder.chmod(0o755)  # for peers that serve its mailboxes
     root = folder / "instance"
     init = [*MAILSRV, "init", str(root), "--port-base", str(PORT_BASE), "--run-as", "nobody"]
     subprocess.run(init, check=True, capture_output=True)

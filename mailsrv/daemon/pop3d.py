@@ -32,6 +32,7 @@ from mailsrv.protocol.pop3_events import (
 )
 from mailsrv.store.accounts import Account
 from mailsrv.store.ledger import Kind, Ledger
+from mailsrv.store.listings import Listings
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
@@ -46,6 +47,7 @@ T = TypeVar("T")
 LISTENERS: Final = ("pop3", "pop3s")
 PIECE: Final = 64 * 1024  # octets of a message in memory at a time
 WORKERS: Final = 2  # listings and removals at once
+MESSAGES_REMEMBERED: Final = 200_000  # of mailboxes that are not open; some 200 octets each
 NOT_FOR_POP3: Final = frozenset({"LOGIN"})  # USER and PASS do the same
 TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
     Unwelcome.FULL: Refusal.TOO_MANY_CONNECTIONS,
@@ -80,13 +82,16 @@ class Pop3:
         )
         self.sends_utf8 = config.pop3.utf8_headers == "send"
         self._is_exclusive = config.pop3.exclusive
+        self._listings = Listings(MESSAGES_REMEMBERED)
         self._mail = config.mail
 
     def open_maildrop(self, account: Account) -> Maildrop:
         """The maildrop of who has logged in; raises MaildropInUseError, LoginTooSoonError, OSError."""
         path = mailbox_path(self._mail, account.mailbox)
         Maildir(path).create()
-        return Maildrop(path, is_exclusive=self._is_exclusive, login_delay=self.policy.login_delay)
+        return Maildrop(
+            path, is_exclusive=self._is_exclusive, login_delay=self.policy.login_delay, listings=self._listings
+        )
 
     def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
         """Remove messages, and note it; raises OSError."""

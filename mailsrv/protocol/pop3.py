@@ -6,12 +6,12 @@ maildrop by the sizes and unique ids it was opened with, and asks for octets onl
 A long listing is made as fast as the client takes it.
 """
 
-import itertools
 from collections.abc import Iterator
 from typing import Final
 
 from mailsrv.model.language import Language, language_of
 from mailsrv.protocol import pop3_commands as commands
+from mailsrv.protocol import pop3_multiline as multiline
 from mailsrv.protocol import pop3_texts as texts
 from mailsrv.protocol import sasl
 from mailsrv.protocol.dialogue import Dialogue
@@ -34,7 +34,6 @@ from mailsrv.protocol.pop3_events import (
 from mailsrv.protocol.pop3_texts import Text
 
 MAX_ERRORS: Final = 10
-LINES_AT_ONCE: Final = 500  # of a listing
 
 
 class Session(Dialogue[Event]):
@@ -53,7 +52,7 @@ class Session(Dialogue[Event]):
         self._errors = 0
         self._listing: Listing | None = None
         self._deleted: set[int] = set()
-        self._lines_left: Iterator[str] | None = None  # of a multi-line response that is being said
+        self._pieces_left: Iterator[bytes] | None = None  # of a multi-line response that is being said
         self._writer: ContentWriter | None = None
         self._top: Top | None = None
         self.state = State.AUTHORIZATION
@@ -101,8 +100,8 @@ class Session(Dialogue[Event]):
         """The next event; None while octets or an answer are needed."""
         event: Event | None = None
         while event is None and not (self.is_waiting or self._is_securing or self.is_closed or self.is_overfull):
-            if self._lines_left is not None:
-                self._say_more(self._lines_left)
+            if self._pieces_left is not None:
+                self._say_more(self._pieces_left)
                 continue
             line = self._lines.next_line()
             if line is None:
@@ -225,9 +224,9 @@ class Session(Dialogue[Event]):
                 left = sum(octets) - sum(octets[index] for index in self._deleted)
                 self._say(f"+OK {len(octets) - len(self._deleted)} {left}")
             case Verb.LIST:
-                self._list(words, texts.MESSAGES_FOLLOW)
+                self._list(words, verb, texts.MESSAGES_FOLLOW)
             case Verb.UIDL:
-                self._list(words, texts.UNIQUE_IDS_FOLLOW)
+                self._list(words, verb, texts.UNIQUE_IDS_FOLLOW)
             case Verb.DELE:
                 self._deleted.add(self._index(words[0]))
                 self._ok(texts.DELETED)
@@ -319,20 +318,15 @@ class Session(Dialogue[Event]):
             raise RuntimeError("the state table let a command through that needs a maildrop")
         return self._listing
 
-    def _list(self, words: list[str], title: Text) -> None:
+    def _list(self, words: list[str], verb: Verb, title: Text) -> None:
         if words:
-            index = self._index(words[0])
-            self._say(f"+OK {self._line_of(index, title)}")
+            self._say(f"+OK {multiline.line_of(self._messages, verb, self._index(words[0]))}")
+        elif self._deleted:
+            left = (index for index in range(len(self._messages.octets)) if index not in self._deleted)
+            self._multi_line(title, (multiline.line_of(self._messages, verb, index) for index in left))
         else:
-            self._multi_line(title, (self._line_of(index, title) for index in self._left()))
-
-    def _line_of(self, index: int, title: Text) -> str:
-        """The line of a message in the listing with this title."""
-        value = self._messages.uidl(index) if title is texts.UNIQUE_IDS_FOLLOW else self._messages.octets[index]
-        return f"{index + 1} {value}"
-
-    def _left(self) -> Iterator[int]:
-        return (index for index in range(len(self._messages.octets)) if index not in self._deleted)
+            self._ok(title)
+            self._begin_to_say(multiline.all_messages(self._messages, verb))
 
     def _index(self, word: str) -> int:
         index = commands.parse_number(word) - 1
@@ -351,7 +345,7 @@ class Session(Dialogue[Event]):
 
     def _close(self, refusal: Refusal) -> None:
         if self.state is not State.CLOSED:
-            if self._writer is None and self._lines_left is None:  # inside a response nothing else may be said
+            if self._writer is None and self._pieces_left is None:  # inside a response nothing else may be said
                 self._error(refusal.said_in(self._language))
             self.state = State.CLOSED
             self._question = None
@@ -364,16 +358,20 @@ class Session(Dialogue[Event]):
 
     def _multi_line(self, title: Text, lines: Iterator[str]) -> None:
         self._ok(title)
-        self._lines_left = lines
-        self._say_more(lines)
+        self._begin_to_say(multiline.in_pieces(lines))
 
-    def _say_more(self, lines: Iterator[str]) -> None:
+    def _begin_to_say(self, pieces: Iterator[bytes]) -> None:
+        self._pieces_left = pieces
+        self._say_more(pieces)
+
+    def _say_more(self, pieces: Iterator[bytes]) -> None:
         """Go on with a multi-line response; each of its lines is ours, and begins with no dot."""
-        piece = list(itertools.islice(lines, LINES_AT_ONCE))
-        if len(piece) < LINES_AT_ONCE:
-            piece.append(".")
-            self._lines_left = None
-        self._say("\r\n".join(piece))
+        piece = next(pieces, None)
+        if piece is not None:
+            self._replies += piece
+        else:
+            self._say(".")
+            self._pieces_left = None
 
     def _say(self, line: str) -> None:
         self._replies += line.encode() + b"\r\n"

@@ -36,6 +36,10 @@ class Listing(Protocol):
     def octets(self) -> Sequence[int]:
         """Of each message, as RETR sends it."""
 
+    @property
+    def memo(self) -> dict[str, list[bytes]]:
+        """For what the session makes of it, by a name: it is there again where the same listing is read again."""
+
     def uidl(self, index: int) -> str:
         """The unique id of a message (RFC 1939 §7)."""
 

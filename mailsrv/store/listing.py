@@ -8,6 +8,7 @@ import hashlib
 import logging
 import os
 import re
+import time
 from array import array
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +20,24 @@ from mailsrv.store.measured import Measured
 logger = logging.getLogger(__name__)
 
 _WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:/])")
-_UIDL = re.compile(r"[!-~]{1,70}")  # RFC 1939 §7
+_UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`, up to what ends the unique part
 _FOLDERS: Final = ("new", "cur")  # names of one length
 _TAIL: Final = len("/new")
+_SETTLED_NS: Final = 50_000_000  # a folder that changed later than this before it was listed may have changed since
 
 
 class Listing:
-    """The messages of a mailbox as they were when it was listed."""
+    """The messages of a mailbox as they were when it was listed.
+
+    `memo` is for what a reader makes of it, by its name: whoever reads the same listing again need not make it again.
+    """
 
     def __init__(self, mailbox: Path) -> None:
         """List `mailbox`; raises OSError."""
         self.mailbox = mailbox
+        self.memo: dict[str, list[bytes]] = {}
+        self._listed, self._changed = time.time_ns(), _changed(mailbox)
+        self._is_whole = True
         self._places = sorted(_places(mailbox))
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
         if len({hash(_unique(place)) for place in self._places}) < len(self._places):  # a set of numbers is smaller
@@ -40,17 +48,25 @@ class Listing:
     def uidl(self, index: int) -> str:
         """The unique id of a message: the part of its name that no flag changes, or what is made of it."""
         place = self._places[index]
-        unique = _unique(place)
-        if place in self._told_apart:
+        if self._told_apart and place in self._told_apart:
             return self._told_apart[place]
-        return unique if _UIDL.fullmatch(unique) else _digest(unique)
+        allowed = _UIDL.match(place)
+        return allowed[1] if allowed else _digest(_unique(place))
 
     def path(self, index: int) -> Path:
         """Where the message lay when it was last seen."""
         return Path(self._path(self._places[index]))
 
+    def is_current(self) -> bool:
+        """Whether the mailbox is as it was when it was listed; raises OSError."""
+        return self._is_whole and self._is_unchanged()
+
     def find_again(self) -> None:
         """Learn where other programs have moved messages, by flags or from new/ to cur/; raises OSError."""
+        if self._is_unchanged():
+            return
+        self._listed, self._changed = time.time_ns(), _changed(self.mailbox)
+        self._is_whole = False  # what has come since is not in it
         now: dict[str, list[str]] = {}
         for place in _places(self.mailbox):
             now.setdefault(_unique(place), []).append(place)
@@ -60,6 +76,10 @@ class Listing:
                 if place in self._told_apart:
                     self._told_apart[new] = self._told_apart.pop(place)
                 self._places[index] = new
+
+    def _is_unchanged(self) -> bool:
+        changed = _changed(self.mailbox)
+        return changed == self._changed and max(changed) < self._listed - _SETTLED_NS
 
     def _path(self, place: str) -> str:
         return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
@@ -107,6 +127,10 @@ class Listing:
                 elif len(places) > 1:
                     seen.add(_inode(self._path(place)))
         self._places = [place for place in self._places if place not in links]
+
+
+def _changed(mailbox: Path) -> list[int]:
+    return [(mailbox / folder).stat().st_mtime_ns for folder in _FOLDERS]
 
 
 def _places(mailbox: Path) -> Iterator[str]:

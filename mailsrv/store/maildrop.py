@@ -12,9 +12,9 @@ from typing import BinaryIO, Final
 
 from mailsrv.store import durable
 from mailsrv.store.listing import Listing
+from mailsrv.store.listings import Listings
 
 LOCK_NAME: Final = "mailsrv.lock"
-_SETTLED_NS: Final = 50_000_000  # a folder that has changed later than this before it was listed may have changed since
 _PIECE: Final = 64 * 1024
 
 
@@ -29,22 +29,29 @@ class LoginTooSoonError(Exception):
 class Maildrop:
     """An open maildrop."""
 
-    def __init__(self, path: Path, *, is_exclusive: bool = True, login_delay: float | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        is_exclusive: bool = True,
+        login_delay: float | None = None,
+        listings: Listings | None = None,
+    ) -> None:
         """Lock and list; `login_delay`, in seconds, is to be kept between logins, None if this is none.
 
         Raises MaildropInUseError, LoginTooSoonError, OSError. Sessions that are not exclusive share the maildrop.
+        From `listings` comes that of an earlier session, if it still holds, and there this one's goes.
         """
-        self._path = path
+        self._listings = listings
         self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
         try:
             if login_delay is not None:
                 if 0 <= time.time() - last_login < login_delay:
                     raise LoginTooSoonError
                 os.utime(self._lock)
-            self._listed = time.time_ns()
-            self.listing = Listing(path)
+            self.listing = (listings.take(path) if listings else None) or Listing(path)
         except BaseException:
-            self.close()
+            os.close(self._lock)
             raise
 
     def open(self, index: int) -> BinaryIO:
@@ -52,13 +59,13 @@ class Maildrop:
         try:
             return self.listing.path(index).open("rb")
         except FileNotFoundError:
-            self._find_again()
+            self.listing.find_again()
             return self.listing.path(index).open("rb")
 
     def remove(self, indices: frozenset[int]) -> None:
         """Remove messages for good (UPDATE); raises OSError after trying all of them."""
         if not all(self.listing.path(index).exists() for index in indices):
-            self._find_again()
+            self.listing.find_again()
         durable.raise_first(durable.remove([self.listing.path(index) for index in sorted(indices)]))
 
     def older_than(self, moment: float) -> frozenset[int]:
@@ -67,6 +74,8 @@ class Maildrop:
 
     def close(self) -> None:
         """Unlock."""
+        if self._listings is not None:
+            self._listings.keep(self.listing)
         os.close(self._lock)
 
     def _since(self, index: int) -> float:
@@ -77,12 +86,6 @@ class Maildrop:
             return float("inf")
         # The time of change of the inode: files that are brought from elsewhere keep the other one.
         return max(found.st_mtime, found.st_ctime)
-
-    def _find_again(self) -> None:
-        changed = max((self._path / folder).stat().st_mtime_ns for folder in ("new", "cur"))
-        if changed > self._listed - _SETTLED_NS:  # else nothing has moved since
-            self._listed = time.time_ns()
-            self.listing.find_again()
 
 
 def is_header_ascii(file: BinaryIO) -> bool:

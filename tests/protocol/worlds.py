@@ -120,6 +120,7 @@ class MemoryListing:
 
     def __init__(self, messages: Sequence[tuple[str, bytes]]) -> None:
         self._messages = messages
+        self.memo: dict[str, list[bytes]] = {}
 
     @property
     def octets(self) -> Sequence[int]:

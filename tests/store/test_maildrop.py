@@ -9,6 +9,7 @@ import pytest
 
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import new_entry_id
+from mailsrv.store.listings import Listings
 from mailsrv.store.maildir import Maildir, mailbox_path, unique_name, unique_part
 from mailsrv.store.maildrop import LOCK_NAME, LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.store.measured import SIZES_NAME
@@ -130,6 +131,25 @@ def test_what_is_not_ours_to_read_is_left_out_and_the_others_are_listed(box: Pat
     maildrop.close()
 
 
+def listed_folders(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Folders as they are listed from now on."""
+    seen: list[Path] = []
+    real = os.listdir
+
+    def counted(path: Path) -> list[str]:
+        seen.append(path)
+        return real(path)
+
+    monkeypatch.setattr(os, "listdir", counted)
+    return seen
+
+
+def settle(box: Path, seconds: float = 10) -> None:
+    """As if nothing had changed in the folders for so long."""
+    for folder in ("new", "cur"):
+        os.utime(box / folder, (0, time.time() - seconds))
+
+
 def sizes_known(box: Path) -> list[bytes]:
     return (box / SIZES_NAME).read_bytes().splitlines()
 
@@ -218,14 +238,7 @@ def test_many_that_moved_are_found_by_one_more_listing(box: Path, monkeypatch: p
     maildrop = Maildrop(box)
     for path in list((box / "new").iterdir()):
         path.rename(box / "cur" / f"{path.name}:2,S")
-    seen: list[Path] = []
-    real = os.listdir
-
-    def counted(path: Path) -> list[str]:
-        seen.append(path)
-        return real(path)
-
-    monkeypatch.setattr(os, "listdir", counted)
+    seen = listed_folders(monkeypatch)
     for index in range(50):
         with maildrop.open(index) as file:
             assert file.read() == b"%02d\n" % index
@@ -280,3 +293,64 @@ def test_whether_a_header_is_ascii_is_told_wherever_it_is_parted(box: Path, octe
     with path.open("rb") as file:
         assert is_header_ascii(file) == is_ascii
         assert file.read() == octets
+
+
+def test_a_mailbox_that_has_not_changed_is_not_listed_again(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    settle(box)
+    listings = Listings(10)
+    Maildrop(box, listings=listings).close()
+    seen = listed_folders(monkeypatch)
+    for _ in range(2):
+        again = Maildrop(box, listings=listings)
+        assert listed(again) == [("1.a", 5)]
+        again.close()
+    assert seen == []
+
+
+@pytest.mark.parametrize("seconds", [10.0, 0.0])
+def test_whatever_changes_between_two_sessions_is_seen(box: Path, seconds: float) -> None:
+    """Also within the same tick of the filesystem's clock: a folder that changed just now is listed again."""
+    listings = Listings(10)
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    settle(box, seconds)
+    Maildrop(box, listings=listings).close()
+    stamps = [(box / folder).stat().st_mtime_ns for folder in ("new", "cur")]
+    (box / "new" / "2.b").write_bytes(b"two\n")
+    if not seconds:
+        for folder, stamp in zip(("new", "cur"), stamps, strict=True):
+            os.utime(box / folder, ns=(stamp, stamp))
+    maildrop = Maildrop(box, listings=listings)
+    assert [uidl for uidl, _ in listed(maildrop)] == ["1.a", "2.b"]
+    maildrop.remove(frozenset({0}))
+    maildrop.close()
+    maildrop = Maildrop(box, listings=listings)
+    assert [uidl for uidl, _ in listed(maildrop)] == ["2.b"]
+    maildrop.close()
+
+
+def test_a_listing_in_which_messages_were_found_again_is_not_used_again(box: Path) -> None:
+    listings = Listings(10)
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    maildrop = Maildrop(box, listings=listings)
+    (box / "new" / "1.a").rename(box / "cur" / "1.a:2,S")
+    (box / "new" / "2.b").write_bytes(b"two\n")
+    maildrop.open(0).close()
+    settle(box)
+    maildrop.close()
+    again = Maildrop(box, listings=listings)
+    assert [uidl for uidl, _ in listed(again)] == ["1.a", "2.b"]
+    again.close()
+
+
+def test_no_more_messages_are_kept_than_that_and_the_longest_unused_go_first(tmp_path: Path) -> None:
+    listings = Listings(5)
+    boxes = [tmp_path / str(number) for number in range(3)]
+    for each in boxes:
+        Maildir(each).create()
+        for number in range(2):
+            (each / "new" / f"{number}.a").write_bytes(b"x\n")
+        settle(each)
+        Maildrop(each, listings=listings).close()
+    assert [listings.take(each) is not None for each in boxes] == [False, True, True]
+    assert listings.take(boxes[1]) is None  # it is taken

@@ -1,0 +1,36 @@
+"""The multi-line responses of POP3 that are made of lines of ours (RFC 1939 §3), in pieces: long ones are never whole.
+
+None of these lines begins with a dot.
+"""
+
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+from mailsrv.protocol.pop3_commands import Verb
+from mailsrv.protocol.pop3_events import Listing
+
+LINES_AT_ONCE: Final = 500
+
+
+def in_pieces(lines: Iterator[str]) -> Iterator[bytes]:
+    """The lines with their ends, some at a time."""
+    while piece := list(itertools.islice(lines, LINES_AT_ONCE)):
+        yield "".join(f"{line}\r\n" for line in piece).encode()
+
+
+def line_of(listing: Listing, verb: Verb, index: int) -> str:
+    """The line of a message in the answer to LIST or UIDL."""
+    return f"{index + 1} {listing.uidl(index) if verb is Verb.UIDL else listing.octets[index]}"
+
+
+def all_messages(listing: Listing, verb: Verb) -> Iterator[bytes]:
+    """The answer to LIST or UIDL with nothing deleted, in pieces; made once for as long as the listing stays."""
+    if verb.name in listing.memo:
+        yield from listing.memo[verb.name]
+        return
+    pieces = []
+    for piece in in_pieces(line_of(listing, verb, index) for index in range(len(listing.octets))):
+        pieces.append(piece)
+        yield piece
+    listing.memo[verb.name] = pieces

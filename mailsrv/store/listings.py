@@ -1,0 +1,37 @@
+"""Listings of mailboxes that were open not long ago, for clients that come again and again."""
+
+import threading
+from pathlib import Path
+
+from mailsrv.store.listing import Listing
+
+
+class Listings:
+    """So many messages at most, in all mailboxes together; the listings longest unused go first. Safe in any thread."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._kept: dict[Path, Listing] = {}  # the longest unused first
+        self._messages = 0
+        self._lock = threading.Lock()
+
+    def take(self, mailbox: Path) -> Listing | None:
+        """The listing of a mailbox, if it still holds; the caller's alone until it is kept again. Raises OSError."""
+        with self._lock:
+            listing = self._forget(mailbox)
+        return listing if listing is not None and listing.is_current() else None
+
+    def keep(self, listing: Listing) -> None:
+        """Keep a listing for the next session."""
+        with self._lock:
+            self._forget(listing.mailbox)
+            self._kept[listing.mailbox] = listing
+            self._messages += len(listing.octets)
+            while self._messages > self._most:
+                self._forget(next(iter(self._kept)))
+
+    def _forget(self, mailbox: Path) -> Listing | None:
+        listing = self._kept.pop(mailbox, None)
+        if listing is not None:
+            self._messages -= len(listing.octets)
+        return listing

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 import click
 
-from mailsrv.cli.context import NOT_WELL, Failed, as_json, enter, moment, print_json
+from mailsrv.cli.context import NOT_WELL, Failed, as_json, enter, moment, plain, print_json
 from mailsrv.work.audit import Audit
 from mailsrv.work.tracing import Life
 from mailsrv.work.tracing import trace as find_lives
@@ -73,21 +73,16 @@ def _as_document(life: Life) -> dict[str, Any]:
 
 def _print_life(life: Life) -> None:
     words = [life.entry_id, f"from {life.sender or '<>'}", life.message_id, life.subject and f'"{life.subject}"']
-    click.echo(_plain("  ".join(each for each in words if each)))
+    click.echo(plain("  ".join(each for each in words if each).replace("\n", "\\n")))
     for line in life.lines:
         when = datetime.fromtimestamp(line["t"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         word = line["id"].removeprefix(life.entry_id).removeprefix("-")
         to = ", ".join(line.get("to", ()))
         facts = "; ".join(_fact(name, value) for name, value in line.items() if name not in _SAID)
         parts = [line["fate"], f"({word})" if word else "", to and f"to {to}", facts and f"- {facts}"]
-        click.echo(f"  {when}  {line['by']:9} {_plain(' '.join(each for each in parts if each))}")
+        click.echo(f"  {when}  {line['by']:9} {plain(' '.join(each for each in parts if each))}")
     for each in life.now:
-        click.echo(f"  now: {_plain(each)}")
-
-
-def _plain(text: str) -> str:
-    """Text of a stranger, such as a subject, as a terminal may be given it."""
-    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+        click.echo(f"  now: {plain(each)}")
 
 
 def _fact(name: str, value: object) -> str:

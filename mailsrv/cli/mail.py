@@ -1,11 +1,9 @@
-"""send, queue, lint: messages into the spool, and what lies in it."""
+"""send, lint: messages into the spool."""
 
 import getpass
 import shutil
 import sys
 import tempfile
-import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final, cast
@@ -14,18 +12,14 @@ import click
 
 from mailsrv.cli.context import (
     NOT_WELL,
-    Commands,
-    Failed,
     as_json,
     complete_address,
     enter,
-    moment,
     print_json,
-    print_table,
 )
 from mailsrv.config import Config
 from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
-from mailsrv.model.identity import EntryId, arrival_of, new_entry_id
+from mailsrv.model.identity import EntryId, new_entry_id
 from mailsrv.store import durable
 from mailsrv.store.entry import FormatError
 from mailsrv.store.ledger import Kind, Ledger
@@ -33,8 +27,6 @@ from mailsrv.store.spool import Spool, State
 from mailsrv.work.books import arrived
 from mailsrv.work.instance import acting_as
 from mailsrv.work.intake import Given, Intake, Understood
-from mailsrv.work.outlook import Listed
-from mailsrv.work.outlook import queue as list_queue
 
 MAX_SHOWN_HEADER: Final = 64 * 1024
 
@@ -58,61 +50,6 @@ def send(ctx: click.Context, file: Path, sender: str | None, recipients: tuple[s
         understood = intake.understand(octets, Given(reverse_path, forward_paths, otherwise_sender=me))
         entry_id = _spool_it(config, intake, octets, understood)
     click.echo(f"queued as {entry_id}")
-
-
-@click.group(cls=Commands)
-def queue() -> None:
-    """The spool: what waits, and for what."""
-
-
-@queue.command("list")
-@as_json
-@click.pass_context
-def list_entries(ctx: click.Context, is_json: bool) -> None:
-    """List the entries of the spool, oldest first."""
-    entries = list_queue(enter(ctx))
-    if is_json:
-        print_json([asdict(each) | {"state": each.state.value} for each in entries])
-        return
-    print_table(["ID", "STATE", "AGE", "SIZE", "FROM", "TO", "WHY"], [_row(each) for each in entries])
-
-
-@queue.command("show")
-@click.argument("entry_id", metavar="ID")
-@as_json
-@click.pass_context
-def show_entry(ctx: click.Context, entry_id: str, is_json: bool) -> None:
-    """Show the envelope of an entry, the header of its message, and why it waits."""
-    config = enter(ctx)
-    entry = _find(config, entry_id)
-    octets = Spool(config.spool).path(entry.state, entry.entry_id).read_bytes()[:MAX_SHOWN_HEADER]
-    head = octets.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").replace("\r\n", "\n")
-    if is_json:
-        print_json(asdict(entry) | {"state": entry.state.value, "head": head})
-        return
-    click.echo(f"state: {entry.state.value}")
-    if entry.reason:
-        click.echo(f"why: {entry.reason}")
-    if entry.due:
-        click.echo(f"next attempt: {moment(entry.due)}")
-    click.echo(f"\n{head}")
-
-
-@queue.command("export")
-@click.argument("entry_id", metavar="ID")
-@click.argument("target", metavar="[FILE]", type=click.Path(path_type=Path, dir_okay=False), required=False)
-@click.pass_context
-def export_entry(ctx: click.Context, entry_id: str, target: Path | None) -> None:
-    """Copy an entry to FILE, or to standard output; put into the drop box, the copy is sent again."""
-    target = target.absolute() if target else None
-    config = enter(ctx)
-    entry = _find(config, entry_id)
-    with Spool(config.spool).path(entry.state, entry.entry_id).open("rb") as source:
-        if target is None:
-            shutil.copyfileobj(source, sys.stdout.buffer)
-        else:
-            with target.open("xb") as copy:
-                shutil.copyfileobj(source, copy)
 
 
 @click.command()
@@ -183,29 +120,4 @@ def _spool_it(config: Config, intake: Intake, octets: BinaryIO, understood: Unde
     return entry_id
 
 
-def _find(config: Config, entry_id: str) -> Listed:
-    for each in list_queue(config):
-        if each.entry_id == entry_id:
-            return each
-    raise Failed(f"there is no entry {entry_id} in the spool; `mailsrv queue list` lists them")
-
-
-def _row(entry: Listed) -> list[str]:
-    age = _duration(time.time() - arrival_of(entry.entry_id).timestamp())
-    why = entry.reason
-    if entry.due:
-        why = f"again in {_duration(max(0.0, entry.due - time.time()))}: {why}"
-    to = ", ".join(entry.recipients[:3]) + (
-        f" and {len(entry.recipients) - 3} more" if len(entry.recipients) > 3 else ""
-    )
-    return [entry.entry_id, entry.state.value, age, str(entry.octets), entry.sender, to, why]
-
-
-def _duration(seconds: float) -> str:
-    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-COMMANDS = (send, queue, lint)
+COMMANDS = (send, lint)

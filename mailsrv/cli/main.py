@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, instance, mail, people, routes, watch
+from mailsrv.cli import bans, books, instance, mail, people, queue, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -31,6 +31,7 @@ for command in (
     *bans.COMMANDS,
     *books.COMMANDS,
     *mail.COMMANDS,
+    *queue.COMMANDS,
     *watch.COMMANDS,
 ):
     main.add_command(command)

@@ -123,11 +123,12 @@ def _imbalance(audited: Audited | None, interval: float) -> Iterator[str]:
 def queue(config: Config) -> list[Listed]:
     """All entries of the spool, in order of arrival; raises OSError."""
     spool = Spool(config.spool)
-    found = [each for state in State for each in (_listed(spool, state, eid) for eid in spool.entries(state))]
+    found = [each for state in State for each in (listed(spool, state, eid) for eid in spool.entries(state))]
     return sorted((each for each in found if each is not None), key=lambda each: each.entry_id)
 
 
-def _listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
+def listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
+    """An entry of that state, or None where it is there no more; raises OSError."""
     due, reason = None, ""
     if state is State.DEFERRED and (retry := read_retry(spool.retry_path(entry_id))):
         due = retry.due

@@ -76,3 +76,33 @@ def test_control_characters_of_a_stranger_do_not_reach_the_terminal(instance: In
     assert "\x1b" not in told
     assert "evil \\x1b[2J" in told
     assert "\nfake" not in told
+
+
+def test_entries_are_held_released_tried_again_and_removed_while_everything_runs(instance: Instance) -> None:
+    mailbox = instance.new_mail.parent
+    mailbox.rename(mailbox.with_name("moved"))
+    mailbox.write_text("in the way\n")
+    for _ in range(2):
+        instance.send(MESSAGE)
+    wait_until(lambda: instance.status()["entries"]["deferred"] == 2, "both wait")
+    first, second = (each["entry_id"] for each in json.loads(instance.mailsrv("queue", "list", "--json").stdout))
+    shown = instance.mailsrv("queue", "show", first).stdout
+    assert "attempts: 1\n" in shown
+    assert f"waits: {USER}\n" in shown
+    held = instance.mailsrv("queue", "hold", first, second, "--why", "to be looked at")
+    assert held.stdout == f"{first} is held\n{second} is held\n"
+    assert "held by " in instance.mailsrv("queue", "list", "--state", "hold").stdout
+    assert instance.mailsrv("queue", "retry", first).returncode == 1
+    asked = instance.mailsrv("queue", "remove", second, stdin=b"n\n")
+    assert (asked.returncode, "remove for good?" in asked.stdout) == (1, True)
+    assert instance.status()["entries"]["hold"] == 2
+    assert instance.mailsrv("queue", "remove", second, "--yes").stdout == f"{second} is removed\n"
+    assert instance.mailsrv("queue", "release", first).stdout == f"{first} is released, into deferred/\n"
+    wait_until(lambda: "attempts: 2\n" in instance.mailsrv("queue", "show", first).stdout, "it is tried at once")
+    mailbox.unlink()
+    mailbox.with_name("moved").rename(mailbox)
+    assert instance.mailsrv("queue", "retry", "--all").stdout == f"{first} is tried again\n"
+    assert len(instance.wait_delivered(1)) == 1
+    told = instance.mailsrv("trace", second).stdout
+    assert "removed - was hold; who " in told
+    assert balance(instance)["is_balanced"]

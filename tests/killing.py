@@ -33,6 +33,18 @@ class Call(NamedTuple):
 
 def dies_before(step: int, work: Callable[[], object]) -> bool:
     """Do `work` in a child that vanishes like kill -9 just before call number `step`; False if it came to its end."""
+
+    def hooked() -> None:
+        vanish_before(step)
+        work()
+
+    code = _wait(start(hooked))
+    assert code in (0, KILLED), f"the child failed at step {step}, its traceback is on stderr"
+    return code == KILLED
+
+
+def vanish_before(step: int) -> None:
+    """Have this process vanish before its file-system call number `step` from now on; only a child may do this."""
     numbers = itertools.count()
 
     def look(name: str, arguments: tuple[Any, ...]) -> None:
@@ -43,13 +55,7 @@ def dies_before(step: int, work: Callable[[], object]) -> bool:
                 _write(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
             os._exit(KILLED)
 
-    def hooked() -> None:
-        _hook(look)
-        work()
-
-    code = _wait(_start(hooked))
-    assert code in (0, KILLED), f"the child failed at step {step}, its traceback is on stderr"
-    return code == KILLED
+    _hook(look)
 
 
 def deaths(
@@ -92,7 +98,7 @@ def answer_of(work: Callable[[], str]) -> str:
         while octets:
             octets = octets[_write(writing, octets) :]
 
-    pid = _start(answer)
+    pid = start(answer)
     os.close(writing)
     with open(reading, "rb") as pipe:
         text = pipe.read().decode()
@@ -100,7 +106,8 @@ def answer_of(work: Callable[[], str]) -> str:
     return text
 
 
-def _start(work: Callable[[], object]) -> int:
+def start(work: Callable[[], object]) -> int:
+    """Do `work` in a child; its pid, for the caller to wait for."""
     with warnings.catch_warnings():
         # The test runner may have threads; none of them holds a lock that the child needs.
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -122,6 +122,8 @@ def test_kills_of_delivery_lose_and_double_nothing(instance: Instance) -> None:
     wait_until(lambda: instance.status()["entries"]["new"] == 0, "everything is decided")
     subjects = Counter(_subject(message) for message in instance.delivered())
     assert subjects == Counter(sender.acknowledged)
+    audited = instance.mailsrv("audit")
+    assert audited.returncode == 0, audited.stdout
 
 
 def test_a_spinning_process_is_restarted_with_an_incident_that_names_the_line(

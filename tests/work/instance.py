@@ -137,7 +137,9 @@ def unfinished(config: Config) -> list[str]:
     spool = Spool(config.spool)
     found = [*spool.tmp.iterdir(), *spool.folder(State.NEW).iterdir(), *spool.dropped()]
     found += [path for path in config.mail.glob("*/*/tmp/*") if path.name != LOCK_NAME]
-    found += [path for path in config.var.rglob(".*.tmp") if path not in [*found, config.run / ".worst_wait.tmp"]]
+    # An incident that was cut off is not among those that are shown.
+    half_written = (path for path in config.var.rglob(".*.tmp") if config.incidents not in path.parents)
+    found += [path for path in half_written if path not in found]
     return sorted(str(path.relative_to(config.var)) for path in found)
 
 

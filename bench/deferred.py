@@ -1,0 +1,91 @@
+"""What 100,000 deferred entries cost: start-up until new mail flows, and a new message's way beside them."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+
+from bench.temporary import emptied, instance, mailbox_of
+from bench.way_through import CONTENT, measure_drops
+from mailsrv.model.identity import new_entry_id
+
+ENTRY = b"X-Sender: <bench@example.org>\r\nX-Receiver: <admin@localhost>\r\nX-EndOfInjectedXHeaders: 0\r\n" + CONTENT
+
+
+def fill(folder: Path, number: int) -> None:
+    """So many entries that are due in an hour."""
+    fates = {"admin@localhost": {"state": "waiting", "error": "451 4.3.0 a local error"}}
+    uid = folder.stat().st_uid
+    for _ in range(number):
+        entry_id = new_entry_id(datetime.now(UTC))
+        now = time.time()
+        sidecar = {"attempts": 1, "due": now + 3600, "destinations": fates, "waited": 0.0, "since": now}
+        for name, octets in ((entry_id, ENTRY), (f"{entry_id}.retry", json.dumps(sidecar).encode())):
+            (folder / name).write_bytes(octets)
+            if uid != os.geteuid():
+                os.chown(folder / name, uid, -1)
+
+
+def supervisorctl(root: Path, *words: str) -> str:
+    """Ask supervisord."""
+    command = [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(root / "supervisord.conf"), *words]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout
+
+
+def measure_start(root: Path, mailbox: Path) -> float:
+    """Seconds from the start of delivery until a message that was dropped before is in the mailbox."""
+    supervisorctl(root, "stop", "delivery")
+    (root / "var" / "spool" / "first.eml").write_bytes(CONTENT)
+    before = len(list(mailbox.iterdir()))
+    start = time.monotonic()
+    starter = subprocess.Popen(
+        [sys.executable, "-m", "supervisor.supervisorctl", "-c", str(root / "supervisord.conf"), "start", "delivery"],
+        stdout=subprocess.DEVNULL,
+    )
+    while len(list(mailbox.iterdir())) == before:
+        time.sleep(0.005)
+    seconds = time.monotonic() - start
+    starter.wait()
+    return seconds
+
+
+def measure(root: Path, words: str, drops: int) -> None:
+    """Start anew, then drop, then idle."""
+    mailbox = emptied(mailbox_of(root))
+    start = measure_start(root, mailbox)
+    waits = measure_drops(root / "var" / "spool", mailbox, drops)
+    pid = int(supervisorctl(root, "pid", "delivery"))
+    time.sleep(10)  # sidecars that are yet to be read are read meanwhile
+    calm = measure_drops(root / "var" / "spool", mailbox, drops)
+    process = psutil.Process(pid)
+    before = sum(process.cpu_times()[:2])
+    time.sleep(20)
+    cpu = (sum(process.cpu_times()[:2]) - before) / 20 * 100
+    memory = process.memory_info().rss / 1e6
+    print(f"{words}: new mail flows {start:.2f} s after the start; drop to mailbox p50", end=" ")
+    print(f"{statistics.median(waits):.1f} ms right then, {statistics.median(calm):.1f} ms later;", end=" ")
+    print(f"idle {cpu:.2f} % of a core, {memory:.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Measure without, then with them."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--entries", type=int, default=100_000)
+    parser.add_argument("--drops", type=int, default=200)
+    asked = parser.parse_args()
+    with instance() as root:
+        measure(root, "nothing deferred", asked.drops)
+        supervisorctl(root, "stop", "delivery")
+        fill(root / "var" / "spool" / "deferred", asked.entries)
+        measure(root, f"{asked.entries} deferred", asked.drops)
+
+
+if __name__ == "__main__":
+    main()

@@ -34,11 +34,11 @@ def instance(**settings: object) -> Iterator[Path]:
         rest, number = re.subn(rf"(?m)^{name} = .*$", f"{name} = {value}", rest, count=1)
         assert number == 1, key
         path.write_text(f"{head}[{table}]\n{rest}")
-    subprocess.run([*MAILSRV, "--root", str(root), "up", "--detach"], check=True, capture_output=True)
     try:
+        subprocess.run([*MAILSRV, "--root", str(root), "up", "--detach"], check=True, stdout=subprocess.DEVNULL)
         yield root
     finally:
-        subprocess.run([*MAILSRV, "--root", str(root), "down"], check=True, capture_output=True)
+        subprocess.run([*MAILSRV, "--root", str(root), "down"], check=False, capture_output=True)
         shutil.rmtree(folder)
 
 

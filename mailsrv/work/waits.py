@@ -28,16 +28,20 @@ class Waits:
         self.worst = self._kept = read_worst(path)
         self._here: dict[EntryId, tuple[float, float]] = {}  # monotonic: it came after the first, and before the second
         self._last_look = float("-inf")
+        self._decided: set[EntryId] = set()  # since then
 
     def look(self, entries: Sequence[EntryId]) -> None:
         """These are in `new/` now."""
         now = time.monotonic()
         self._here = {each: self._here.get(each, (self._last_look, now)) for each in entries}
         self._last_look = now
+        self._decided.clear()
 
     def decided(self, entries: Iterable[EntryId]) -> None:
         """These have just been decided."""
-        self.worst = max([self.worst, *(self._wait(each) for each in entries)])
+        decided = list(entries)
+        self._decided.update(decided)
+        self.worst = max([self.worst, *map(self._wait, decided)])
         if self.worst > self._kept * GROWTH:
             try:
                 write_worst(self._path, self.worst)
@@ -47,7 +51,7 @@ class Waits:
 
     def oldest(self) -> float:
         """The longest wait of those that are there, in seconds."""
-        return max((self._wait(each) for each in self._here), default=0.0)
+        return max((self._wait(each) for each in self._here if each not in self._decided), default=0.0)
 
     def _wait(self, entry_id: EntryId) -> float:
         now = time.monotonic()

@@ -36,6 +36,16 @@ def test_a_wait_is_as_long_as_it_was_whatever_the_clock_is_set_to(clocks: Clocks
     assert made.worst == pytest.approx(5, abs=0.1)
 
 
+def test_what_was_decided_is_not_the_oldest_until_the_next_look(clocks: Clocks, tmp_path: Path) -> None:
+    made = Waits(tmp_path / "worst")
+    made.look([])
+    entry = arrived(clocks)
+    made.look([entry])
+    made.decided([entry])
+    clocks.pass_by(10)
+    assert made.oldest() == 0
+
+
 def test_what_lay_there_before_we_started_has_waited_since_it_came(clocks: Clocks, tmp_path: Path) -> None:
     entry = arrived(clocks)
     clocks.pass_by(3600)

@@ -141,9 +141,9 @@ def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None
     )
 
 
-def remove(paths: Sequence[Path]) -> list[Outcome]:
-    """Remove files for good; one that is gone already counts as removed."""
-    return _then_sync_folders(paths, lambda path: path.unlink(missing_ok=True), lambda path: path.parent)
+def remove(paths: Sequence[Path], *, must_exist: bool = False) -> list[Outcome]:
+    """Remove files for good; one that is gone already counts as removed, unless it `must_exist`."""
+    return _then_sync_folders(paths, lambda path: path.unlink(missing_ok=not must_exist), lambda path: path.parent)
 
 
 def move(source: Path, final: Path) -> None:

@@ -2,15 +2,18 @@
 
 It is kept small, as a maildrop may have 100,000 messages: a string and a number for each. The string is a *place*, the
 name and the folder, `NAME/new`: so places sort as the names do.
+
+Other programs rename while we look, to set flags: a look at a folder may then miss a file, or see it under both names.
 """
 
 import hashlib
+import itertools
 import logging
 import os
 import re
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,6 +26,7 @@ _WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:/])")
 _UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`, up to what ends the unique part
 _FOLDERS: Final = ("new", "cur")  # names of one length
 _TAIL: Final = len("/new")
+_LOOKS: Final = 4  # at most, where other programs rename all the time
 _SETTLED_NS: Final = 50_000_000  # a folder that changed later than this before it was listed may have changed since
 
 
@@ -42,7 +46,7 @@ class Listing:
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
         if len({hash(_unique(place)) for place in self._places}) < len(self._places):  # a set of numbers is smaller
             self._tell_apart()
-        self.octets = array("Q")
+        self.octets = array("Q", bytes(8 * len(self._places)))
         self._measure()
 
     def uidl(self, index: int) -> str:
@@ -68,7 +72,7 @@ class Listing:
         self._listed, self._changed = time.time_ns(), _changed(self.mailbox)
         self._is_whole = False  # what has come since is not in it
         now: dict[str, list[str]] = {}
-        for place in _places(self.mailbox):
+        for place in _look(self.mailbox)[0]:
             now.setdefault(_unique(place), []).append(place)
         for index, place in enumerate(self._places):
             found = now.get(_unique(place), [])
@@ -86,26 +90,35 @@ class Listing:
 
     def _measure(self) -> None:
         """Fill `octets`, and leave out what cannot be measured."""
-        measured = Measured(self.mailbox)
-        kept = []
-        for place in self._places:
-            told = _WIRE_SIZE.search(place)
-            octets = int(told[1]) if told else self._measured(measured, place)
-            if octets is not None:
-                kept.append(place)
-                self.octets.append(octets)
-        self._places = kept
+        measured, octets = Measured(self.mailbox), self.octets
+        waiting, left_out = [], set[int]()
+        for index, place in enumerate(self._places):
+            if told := _WIRE_SIZE.search(place):
+                octets[index] = int(told[1])
+            else:
+                waiting.append(index)
+        for look in range(_LOOKS):
+            if look and waiting:  # what still waits was renamed since it was listed
+                self.find_again()
+            waiting = [index for index in waiting if not self._is_measured(measured, index, left_out)]
+        if left_out := left_out.union(waiting):
+            kept = [index for index in range(len(self._places)) if index not in left_out]
+            self._places = [self._places[index] for index in kept]
+            self.octets = array("Q", [octets[index] for index in kept])
+            self._is_whole = False  # it may be there, or ours to read, the next time
         measured.note()
 
-    def _measured(self, measured: Measured, place: str) -> int | None:
-        path = self._path(place)
+    def _is_measured(self, measured: Measured, index: int, left_out: set[int]) -> bool:
+        """Measure a message, or note that it is to be left out; False where it is not there any more."""
+        place = self._places[index]
         try:
-            return measured.octets_of(path, _base(place))
-        except FileNotFoundError:  # moved or removed while we listed; the next session will see it
-            return None
+            self.octets[index] = measured.octets_of(self._path(place), _base(place))
+        except FileNotFoundError:
+            return False
         except OSError as error:  # one file that is not ours to read must not keep its owner from all the others
-            logger.warning("left out of the maildrop: %s: %s", path, error.strerror)
-            return None
+            logger.warning("left out of the maildrop: %s: %s", self._path(place), error.strerror)
+            left_out.add(index)
+        return True
 
     def _tell_apart(self) -> None:
         """Give each of those that share a unique part an id of its own, the first keeps it; a second link is no other.
@@ -115,27 +128,61 @@ class Listing:
         groups: dict[str, list[str]] = {}
         for place in self._places:
             groups.setdefault(_unique(place), []).append(place)
-        links = set()
+        left_out: set[str] = set()
         for places in groups.values():
-            seen = set()
-            for number, place in enumerate(places):
-                if number and (inode := _inode(self._path(place))) in seen:
-                    links.add(place)
-                elif number:
-                    self._told_apart[place] = _digest(f"{_base(place)} {number}")
-                    seen.add(inode)
-                elif len(places) > 1:
-                    seen.add(_inode(self._path(place)))
-        self._places = [place for place in self._places if place not in links]
+            if len(places) > 1:
+                left_out.update(self._tell_group_apart(places))
+        self._places = [place for place in self._places if place not in left_out]
+
+    def _tell_group_apart(self, places: list[str]) -> Iterator[str]:
+        """The same for one group; gives those to leave out: second links, and former names of what was renamed."""
+        files = {place: _inode(self._path(place)) for place in places}
+        here = [place for place in places if files[place] is not None] or places[-1:]
+        yield from set(places).difference(here)
+        seen = {files[here[0]]}
+        for number, place in enumerate(here[1:], 1):
+            if files[place] in seen:
+                yield place
+            else:
+                self._told_apart[place] = _digest(f"{_base(place)} {number}")
+                seen.add(files[place])
 
 
 def _changed(mailbox: Path) -> list[int]:
     return [(mailbox / folder).stat().st_mtime_ns for folder in _FOLDERS]
 
 
-def _places(mailbox: Path) -> Iterator[str]:
-    for folder in _FOLDERS:
-        yield from [f"{name}/{folder}" for name in os.listdir(mailbox / folder) if not name.startswith(".")]
+def _places(mailbox: Path) -> Iterable[str]:
+    """What is in new/ and cur/: seen at one quiet moment, or else by any of several looks; raises OSError."""
+    places, is_certain = _look(mailbox)
+    if is_certain:
+        return places
+    seen = _by_base(places)
+    for _ in range(_LOOKS - 1):
+        places, is_certain = _look(mailbox)
+        if is_certain:
+            return places
+        seen.update(_by_base(places))
+    return itertools.chain.from_iterable(seen.values())
+
+
+def _look(mailbox: Path) -> tuple[list[str], bool]:
+    """What is in new/ and cur/, and whether that is certain; raises OSError.
+
+    What moves from new/ to cur/ meanwhile is not missed, as cur/ comes last; what is renamed in cur/ may be.
+    """
+    settled = time.time_ns() - _SETTLED_NS
+    places = [
+        f"{name}/{folder}" for folder in _FOLDERS for name in os.listdir(mailbox / folder) if not name.startswith(".")
+    ]
+    return places, (mailbox / _FOLDERS[-1]).stat().st_mtime_ns < settled
+
+
+def _by_base(places: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for place in places:
+        found.setdefault(_base(place), []).append(place)
+    return found
 
 
 def _unique(place: str) -> str:
@@ -147,11 +194,11 @@ def _base(place: str) -> str:
     return place[:-_TAIL].partition(":")[0]
 
 
-def _inode(path: str) -> tuple[int, int] | str:
+def _inode(path: str) -> tuple[int, int] | None:
     try:
         found = Path(path).stat()
     except OSError:
-        return path
+        return None
     return found.st_dev, found.st_ino
 
 

@@ -4,6 +4,7 @@ The lock is the kernel's, and goes with the process that holds it. The time of c
 login (RFC 2449 §6.5), which so outlives restarts.
 """
 
+import contextlib
 import fcntl
 import os
 import time
@@ -15,6 +16,7 @@ from mailsrv.store.listing import Listing
 from mailsrv.store.listings import Listings
 
 LOCK_NAME: Final = "mailsrv.lock"
+_TRIES: Final = 4  # to get hold of a message that another program renames all the time
 _PIECE: Final = 64 * 1024
 
 
@@ -56,17 +58,25 @@ class Maildrop:
 
     def open(self, index: int) -> BinaryIO:
         """The octets of message `index` (from 0), in lines that end in LF or CRLF; raises OSError."""
-        try:
-            return self.listing.path(index).open("rb")
-        except FileNotFoundError:
+        for _ in range(_TRIES - 1):
+            with contextlib.suppress(FileNotFoundError):
+                return self.listing.path(index).open("rb")
             self.listing.find_again()
-            return self.listing.path(index).open("rb")
+        return self.listing.path(index).open("rb")
 
     def remove(self, indices: frozenset[int]) -> None:
-        """Remove messages for good (UPDATE); raises OSError after trying all of them."""
-        if not all(self.listing.path(index).exists() for index in indices):
+        """Remove messages for good (UPDATE), wherever they have moved; raises OSError after trying all of them."""
+        left, faults = sorted(indices), []
+        for _ in range(_TRIES):
+            outcomes = durable.remove([self.listing.path(index) for index in left], must_exist=True)
+            faults += [each for each in outcomes if each is not None and not isinstance(each, FileNotFoundError)]
+            gone = [index for index, each in zip(left, outcomes, strict=True) if isinstance(each, FileNotFoundError)]
+            if not gone:
+                break
+            before = [self.listing.path(index) for index in gone]
             self.listing.find_again()
-        durable.raise_first(durable.remove([self.listing.path(index) for index in sorted(indices)]))
+            left = [index for index, path in zip(gone, before, strict=True) if self.listing.path(index) != path]
+        durable.raise_first(faults)
 
     def older_than(self, moment: float) -> frozenset[int]:
         """Messages that have lain here, untouched, since before `moment` (seconds since 1970); raises OSError."""

@@ -37,9 +37,14 @@ def our_pop3(instance: Instance) -> AbstractContextManager[poplib.POP3]:
     return pop3(instance.pop3_port, instance.password)
 
 
-def its_pop3(instance: Instance, dovecot: Dovecot) -> AbstractContextManager[poplib.POP3]:
-    """A session with Dovecot."""
-    return pop3(dovecot.pop3_port, instance.password)
+@contextmanager
+def its_pop3(instance: Instance, dovecot: Dovecot) -> Iterator[poplib.POP3]:
+    """A session with Dovecot, which has done with the mailbox afterwards; dropped if the client was closed."""
+    with pop3(dovecot.pop3_port, instance.password) as client:
+        yield client
+        if client.sock is not None:
+            client.rset()
+            client.quit()
 
 
 @contextmanager
@@ -51,7 +56,10 @@ def its_imap(instance: Instance, dovecot: Dovecot) -> Iterator[imaplib.IMAP4]:
         client.select()
         yield client
     finally:
-        client.shutdown()
+        try:
+            client.logout()
+        except (OSError, imaplib.IMAP4.error):  # it has hung up
+            client.shutdown()
 
 
 def listed(client: poplib.POP3) -> list[Seen]:

@@ -10,11 +10,15 @@ import pytest
 
 from bench import dovecot
 from bench.dovecot import Dovecot
+from tests.clients import rounds
 from tests.clients.client import skip_missing
 from tests.clients.messages import Message
 from tests.clients.pop3.mail import Mailbox, on_the_wire
 from tests.clients.sessions import its_imap, its_pop3, listed, our_pop3, retrieved, subject_of, uids_by_subject
 from tests.system.instance import USER, Instance, free_port_base
+
+ROUNDS = 200
+ACTS = {"put", "log_in", "retrieve", "delete", "quit", "drop", "flag", "look", "copy", "append", "expunge"}
 
 
 @pytest.fixture(scope="session")
@@ -168,3 +172,12 @@ def test_both_pop3_servers_may_delete_at_the_same_time(filled: Mailbox, neighbou
         ours.quit()
     left = {subject_of(content) for content in read_from_us(filled).values()}
     assert left == subjects - {"short", "8bit", "dots"}
+
+
+def test_many_rounds_of_all_at_once_lose_nothing_and_mix_nothing_up(mailbox: Mailbox, neighbour: Dovecot) -> None:
+    told_before = len(neighbour.log)
+    books, done = rounds.play(mailbox, neighbour, ROUNDS, seed="4")
+    assert done.keys() >= ACTS, done
+    assert rounds.found_by_us(mailbox) == rounds.found_by_dovecot(mailbox, neighbour) == books.due
+    assert list((mailbox.path / "tmp").iterdir()) == []
+    assert not re.findall(".* (?:Warning|Error|Fatal|Panic): .*", neighbour.log[told_before:])

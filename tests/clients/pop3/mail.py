@@ -54,7 +54,7 @@ class Mailbox:
         """Bring messages, in this order; every second one without the sizes in its name that we would give it."""
         owner = self.path.stat()
         for number, message in enumerate(mail):
-            size = f",S={len(message.lines)},W={len(on_the_wire(message))}" if number % 2 else ""
+            size = f",S={len(message.lines)},W={len(message.content)}" if number % 2 else ""
             name = f"1700000000.M{number:06}_{message.name}.elsewhere{size}"
             draft = self.path / "tmp" / name
             draft.write_bytes(message.lines)

@@ -15,7 +15,7 @@ from tests.clients.client import skip_missing
 from tests.clients.messages import Message
 from tests.clients.pop3.mail import Mailbox, on_the_wire
 from tests.clients.sessions import its_imap, its_pop3, listed, our_pop3, retrieved, subject_of, uids_by_subject
-from tests.system.instance import USER, Instance, free_port_base
+from tests.system.instance import USER, Instance, free_port_base, wait_until
 
 ROUNDS = 200
 ACTS = {"put", "log_in", "retrieve", "delete", "quit", "drop", "flag", "look", "copy", "append", "expunge"}
@@ -50,6 +50,11 @@ def read_from_us(mailbox: Mailbox) -> dict[str, bytes]:
 def number_of(client: poplib.POP3, subject: str) -> int:
     """The number of the message in this session."""
     return next(seen.number for seen in listed(client) if subject_of(retrieved(client, seen.number)) == subject)
+
+
+def complaints(neighbour: Dovecot, since: int) -> list[str]:
+    """What Dovecot has logged as wrong; `since` is how long the log was before."""
+    return re.findall(".* (?:Warning|Error|Fatal|Panic): .*", neighbour.log[since:])
 
 
 # --- in turn ---------------------------------------------------------------------------------------
@@ -121,6 +126,23 @@ def test_folders_and_files_of_dovecot_are_no_messages_and_stay(filled: Mailbox, 
         assert imap.select("Sent") == ("OK", [b"1"])
 
 
+def test_mail_that_we_deliver_has_the_size_in_its_name_that_dovecot_expects(
+    mailbox: Mailbox, neighbour: Dovecot, mail: dict[str, Message]
+) -> None:
+    told_before = len(neighbour.log)
+    sent = [message for message in mail.values() if message.name in ("short", "8bit", "dots", "long")]
+    with its_imap(mailbox.instance, neighbour) as imap:
+        for message in sent:
+            mailbox.instance.send(message.content)
+        wait_until(lambda: len(uids_by_subject(imap)) == len(sent), "Dovecot sees the new mail")
+        ours = {subject_of(content): content for content in read_from_us(mailbox).values()}
+        for subject, (uid,) in uids_by_subject(imap).items():
+            ((told, content), *_) = imap.uid("FETCH", uid, "(RFC822.SIZE BODY.PEEK[])")[1]
+            assert content == ours[subject]
+            assert b"RFC822.SIZE %d " % len(content) in told
+    assert complaints(neighbour, told_before) == []
+
+
 # --- at once ---------------------------------------------------------------------------------------
 
 
@@ -180,4 +202,4 @@ def test_many_rounds_of_all_at_once_lose_nothing_and_mix_nothing_up(mailbox: Mai
     assert done.keys() >= ACTS, done
     assert rounds.found_by_us(mailbox) == rounds.found_by_dovecot(mailbox, neighbour) == books.due
     assert list((mailbox.path / "tmp").iterdir()) == []
-    assert not re.findall(".* (?:Warning|Error|Fatal|Panic): .*", neighbour.log[told_before:])
+    assert complaints(neighbour, told_before) == []

@@ -25,8 +25,8 @@ Done = subprocess.CompletedProcess[bytes]
 class Way(StrEnum):
     """How a client comes in."""
 
-    PLAIN = "plain"  # as another server does: without TLS and without a login
-    STARTTLS = "starttls"
+    PLAIN = "plain"  # without TLS; by SMTP as another server does, without a login
+    STARTTLS = "starttls"  # POP3's STLS
     TLS = "tls"  # from the first octet
 
 

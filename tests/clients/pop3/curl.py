@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from tests.clients.client import HOST, Done, Service, Way, run
+from tests.clients.client import HOST, Done, Service, Way, run, said_by
 from tests.clients.pop3.reader import Reader
 
 
@@ -14,7 +14,12 @@ class Curl(Reader):
     program = "curl"
     package = "curl"
     line_end = b"\r\n"
-    mechanisms = ("PLAIN",)
+    mechanisms = ("PLAIN", "SCRAM-SHA-256")
+
+    def lacks(self, mechanism: str) -> str:
+        if mechanism.startswith("SCRAM") and "gsasl" not in said_by("curl", "--version"):
+            return "this curl is built without gsasl"
+        return ""
 
     def read(self, service: Service, folder: Path, *, keep: bool) -> Done:
         (folder / "mail").mkdir(exist_ok=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.clients.client import HOST, Done, Service, Way, run, write
+from tests.clients.client import HOST, Done, Service, Way, run, said_by, write
 from tests.clients.pop3.reader import Reader
 
 
@@ -12,7 +12,12 @@ class Mpop(Reader):
     name = "mpop"
     program = "mpop"
     package = "mpop"
-    mechanisms = ("USER", "PLAIN", "SCRAM-SHA-256")
+    mechanisms = ("USER", "PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS")
+
+    def lacks(self, mechanism: str) -> str:
+        if mechanism.lower() not in said_by("mpop", "--version").split():
+            return f"this mpop is built without {mechanism}"
+        return ""
 
     def read(self, service: Service, folder: Path, *, keep: bool) -> Done:
         for name in ("tmp", "new", "cur"):

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 from urllib.parse import quote
 
-from tests.clients.client import HOST, PATIENCE, Done, Service, Way, write
+from tests.clients.client import HOST, PATIENCE, Done, Service, Way, said_by, write
 from tests.clients.pop3.reader import Reader
 
 _ADDED = re.compile(rb"(?m)^(Content-Length|Lines): \d+\n")
@@ -23,6 +23,11 @@ class Mutt(Reader):
     program = "mutt"
     package = "mutt"
     mechanisms = ("USER", "PLAIN", "SCRAM-SHA-256")
+
+    def lacks(self, mechanism: str) -> str:
+        if mechanism.startswith("SCRAM") and "+USE_GSASL" not in said_by("mutt", "-v"):
+            return "this mutt is built without gsasl"
+        return ""
 
     def read(self, service: Service, folder: Path, *, keep: bool) -> Done:
         for name in ("tmp", "new", "cur"):

@@ -12,7 +12,7 @@ poplib._MAXLINE = 1_000_000  # type: ignore[attr-defined]  # it gives up at line
 
 
 class Poplib(Reader):
-    """What it raises counts as a non-zero exit. Has no AUTH."""
+    """What it raises counts as a non-zero exit. Has no AUTH; asks for UTF8 (RFC 6856)."""
 
     name = "poplib"
     program = "python3"
@@ -35,6 +35,7 @@ class Poplib(Reader):
         known = seen.read_bytes().split() if seen.exists() else []
         client = _open(service)
         try:
+            client.utf8()
             client.user(service.user)
             client.pass_(service.password)
             uidls = dict(line.split() for line in client.uidl()[1])

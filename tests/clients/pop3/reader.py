@@ -38,6 +38,11 @@ class Reader(ABC):
         """Whether it is not on this machine."""
         return shutil.which(self.program) is None
 
+    def lacks(self, mechanism: str) -> str:
+        """Why this build of it has not the mechanism; empty where it has."""
+        del mechanism
+        return ""
+
     @abstractmethod
     def read(self, service: Service, folder: Path, *, keep: bool) -> Done:
         """Store below `folder / "mail"` all messages that it has not yet read, and unless `keep` delete them.

@@ -3,6 +3,7 @@
 A beat is one line of JSON in a file of fixed size, written by one pwrite, which readers see whole.
 """
 
+import contextlib
 import json
 import os
 import time
@@ -46,7 +47,8 @@ class Heart:
         line = json.dumps(asdict(beat)).encode()
         if len(line) >= BEAT_OCTETS:
             line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand))).encode()
-        os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
+        with contextlib.suppress(OSError):
+            os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
 
 
 def read_worst(path: Path) -> float:

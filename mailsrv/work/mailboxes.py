@@ -26,15 +26,15 @@ class _Letter:
 
 def plan_letters(attempt: Attempt, mail: Path, mailboxes: Sequence[Mailbox], prefix: bytes) -> None:
     """Plan one letter, `prefix` and the message, to these accounts, whose mailboxes lie below `mail`."""
-    first: _Letter | None = None
+    letters: list[_Letter] = []  # on each filesystem one, until it can have no more names
     for mailbox in mailboxes:
         key = mailbox.key
         try:
             box = _open(mail, mailbox)
             if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
                 attempt.serve([key], Kind.DELIVERED)
-            elif first is None or not _link(attempt, first, box, key):
-                first = _write(attempt, box, key, prefix)
+            elif not any(_link(attempt, letter, box, key) for letter in reversed(letters)):
+                letters.append(_write(attempt, box, key, prefix))
         except OSError as error:
             attempt.wait_for([key], error)
 

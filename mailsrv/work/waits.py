@@ -1,7 +1,7 @@
 """How long entries lie in `new/` until they are decided, whatever the clock is set to meanwhile.
 
-An id tells when it was made by a clock that may have been set since. So a wait is at least as long as we have seen the
-entry ourselves, and at most as long as since the last look at which it was not there.
+An id tells when it was made, by a clock that may have been set since. So it is asked only when the entry is first seen,
+and believed no further than to the last look at which it was not there; from then on the machine's own clock counts.
 """
 
 import logging
@@ -26,14 +26,14 @@ class Waits:
         self._path = path
         durable.forget_draft_of(path)
         self.worst = self._kept = read_worst(path)
-        self._here: dict[EntryId, tuple[float, float]] = {}  # monotonic: it came after the first, and before the second
+        self._here: dict[EntryId, float] = {}  # since when (monotonic)
         self._last_look = float("-inf")
         self._decided: set[EntryId] = set()  # since then
 
     def look(self, entries: Sequence[EntryId]) -> None:
         """These are in `new/` now."""
         now = time.monotonic()
-        self._here = {each: self._here.get(each, (self._last_look, now)) for each in entries}
+        self._here = {each: self._here.get(each) or self._since(each) for each in entries}
         self._last_look = now
         self._decided.clear()
 
@@ -54,7 +54,8 @@ class Waits:
         return max((self._wait(each) for each in self._here if each not in self._decided), default=0.0)
 
     def _wait(self, entry_id: EntryId) -> float:
-        now = time.monotonic()
-        after, before = self._here.get(entry_id, (self._last_look, now))
-        told = time.time() - arrival_of(entry_id).timestamp()
-        return min(max(told, now - before), now - after)
+        return time.monotonic() - (self._here.get(entry_id) or self._since(entry_id))
+
+    def _since(self, entry_id: EntryId) -> float:
+        told = time.monotonic() - max(0.0, time.time() - arrival_of(entry_id).timestamp())
+        return max(told, self._last_look)

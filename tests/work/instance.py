@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,7 +61,9 @@ def accept(
     now = datetime.now(UTC)
     entry_id = new_entry_id(now)
     block = block or entry.render(envelope_of(sender, recipients), Arrival(now, "ESMTP"), entry_id)
-    Spool(config.spool).path(State.NEW, entry_id).write_bytes(block + content)
+    draft = Spool(config.spool).tmp / f"{entry_id}.{os.getpid()}"
+    draft.write_bytes(block + content)
+    draft.rename(Spool(config.spool).path(State.NEW, entry_id))
     books = Ledger(config.books, "smtp", config.ledger.keep_days)
     with contextlib.suppress(FormatError):  # such a file is one of the test's own making
         if read := entry.read_block(io.BytesIO(block)):

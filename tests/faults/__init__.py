@@ -1,0 +1,1 @@
+"""Real faults of the machine: mail waits, and then arrives, exactly once."""

@@ -187,6 +187,21 @@ class Config:
         return self.run / "audit.json"
 
     @property
+    def probe(self) -> Path:
+        """The password of the mailbox that `health` sends messages to."""
+        return self.var / "probe"
+
+    @property
+    def courses(self) -> Path:
+        """What `health` has healed lately."""
+        return self.run / "health.courses"
+
+    @property
+    def trend(self) -> Path:
+        """The CPU use of the programs over days."""
+        return self.run / "health.trend"
+
+    @property
     def supervisor_socket(self) -> Path:
         """In a folder of supervisord's own: what runs as root writes nowhere else."""
         return self.var / "supervisor" / "supervisor.sock"
@@ -202,6 +217,14 @@ class Config:
     def stacks_path(self, program: str) -> Path:
         """Where a program writes its stacks when it is asked to."""
         return self.run / f"{program}.stacks"
+
+    def steps_path(self, program: str) -> Path:
+        """The last steps of a program."""
+        return self.run / f"{program}.steps"
+
+    def fault_path(self, program: str) -> Path:
+        """What a drill wants a program to suffer from."""
+        return self.run / f"{program}.fault"
 
     def sockets_path(self, program: str) -> Path:
         """Where a program lends its listening sockets."""

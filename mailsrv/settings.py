@@ -83,6 +83,7 @@ _SECONDS: Final = (is_number(0.01, 10_000_000), "a number of seconds")
 _DRAIN: Final = (is_number(0, 15), "a number of seconds up to 15")
 _SWITCH: Final = (is_bool, "true or false")
 _CONNECTIONS: Final = (is_integer(1, 100_000), "a number from 1 to 100000")
+_MANY: Final = (is_integer(1, 1_000_000), "a number from 1")
 _NETWORKS: Final = (is_list_of(is_network, least=0), 'a list of networks, such as ["192.0.2.0/24"]')
 
 
@@ -301,7 +302,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """When `health` restarts a program."""
+    """When `health` restarts a program; docs/HEALTH.md has the whole table."""
 
     interval: float = field(default=5, metadata=described("seconds between samples", *_SECONDS))
     cpu_limit: float = field(
@@ -310,6 +311,45 @@ class Health:
     busy_limit: float = field(
         default=600, metadata=described("seconds above cpu_limit that a program at work is left alone", *_SECONDS)
     )
+    trend_limit: float = field(
+        default=10,
+        metadata=described(
+            "percent of one core by which the CPU use of a program without work may climb in a day to a week",
+            is_number(1, 10_000),
+            "a number of percent from 1",
+        ),
+    )
+    trend_hour: float = field(default=3600, metadata=described("seconds of one figure of that climb", *_SECONDS))
+    beat_limit: float = field(default=20, metadata=described("seconds without a heartbeat", *_SECONDS))
+    memory_limit: float = field(
+        default=1024, metadata=described("MB of memory of a program", is_number(1, 10_000_000), "a number of MB")
+    )
+    descriptor_limit: int = field(
+        default=500,
+        metadata=described("open files of a program, beside two for each connection", *_MANY),
+    )
+    thread_limit: int = field(default=100, metadata=described("threads of a program", *_MANY))
+    stranded_limit: float = field(
+        default=60, metadata=described("seconds that an entry may lie undecided while delivery does nothing", *_SECONDS)
+    )
+    probe_interval: float = field(default=30, metadata=described("seconds between dialogues with each port", *_SECONDS))
+    probe_timeout: float = field(default=20, metadata=described("seconds that a dialogue may take", *_SECONDS))
+    message_interval: float = field(
+        default=900,
+        metadata=described(
+            "seconds between messages that are sent to a mailbox of our own, read back and removed; 0 sends none",
+            is_number(0, 10_000_000),
+            "a number of seconds",
+        ),
+    )
+    message_timeout: float = field(
+        default=60, metadata=described("seconds until such a message has to be back", *_SECONDS)
+    )
+    slow_clock: float = field(
+        default=300, metadata=described("seconds between tries with a program that does not recover", *_SECONDS)
+    )
+    keep_incidents: int = field(default=200, metadata=described("incidents that are kept", *_MANY))
+    keep_days: int = field(default=90, metadata=described("days that an incident is kept", *_MANY))
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,4 +368,6 @@ class Ledger:
 class Drill:
     """For trying out the healing; leave it off."""
 
-    hooks: bool = field(default=False, metadata=described("SIGUSR2 makes a program spin", *_SWITCH))
+    hooks: bool = field(
+        default=False, metadata=described("SIGUSR2 makes a program ill, as docs/HEALTH.md tells", *_SWITCH)
+    )

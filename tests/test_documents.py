@@ -14,6 +14,7 @@ from mailsrv import config
 from mailsrv.cli.main import main
 from mailsrv.host import supervisord_conf
 from mailsrv.store.spool import State
+from mailsrv.work import symptoms
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGES.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -49,6 +50,12 @@ def test_processes_md_names_every_program_and_every_layer() -> None:
     for folder in (ROOT / "mailsrv").iterdir():
         if (folder / "__init__.py").exists():
             assert re.search(rf"^{folder.name} ", text, re.M), folder.name
+
+
+def test_health_md_has_the_table_of_symptoms_that_the_judge_reads() -> None:
+    text = (ROOT / "docs" / "HEALTH.md").read_text()
+    assert text == symptoms.put_into(text), "python -m mailsrv.work.symptoms docs/HEALTH.md writes it"
+    assert {rule.symptom for rule in symptoms.RULES} == set(symptoms.Symptom)
 
 
 def test_spool_md_names_every_folder() -> None:

@@ -83,6 +83,7 @@ def up(ctx: click.Context, detach: bool) -> None:
     config = enter(ctx)
     made = work.write_settings(config)
     more, password = work.complete(config)
+    more += work.add_probe(config)
     for each in (*made, *more):
         click.echo(f"made {each}")
     for mistake in Directory(config).mistakes():

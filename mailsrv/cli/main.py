@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, instance, mail, people, queue, routes, watch
+from mailsrv.cli import bans, books, faults, instance, mail, people, queue, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -33,6 +33,7 @@ for command in (
     *mail.COMMANDS,
     *queue.COMMANDS,
     *watch.COMMANDS,
+    *faults.COMMANDS,
 ):
     main.add_command(command)
 

@@ -21,7 +21,7 @@ def status(ctx: click.Context, is_json: bool) -> None:
     seen = outlook.look(config)
     kept = len(incidents.read_all(config.incidents)) if config.incidents.is_dir() else 0
     if is_json:
-        print_json(asdict(seen) | {"is_well": seen.is_well, "incidents": kept})
+        print_json(asdict(seen) | {"is_well": seen.is_well, "incidents": kept, "stopped": seen.stopped})
     else:
         _print_outlook(seen, kept)
     ctx.exit(0 if seen.is_well else NOT_WELL)
@@ -75,7 +75,8 @@ def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
         numbers = {name: value for name, value in program.facts.items() if isinstance(value, int | float)}
         beat = "" if program.beat_age is None else f"{program.beat_age:.1f} s ago"
         counts = ", ".join(f"{name} {value}" for name, value in numbers.items())
-        rows.append([program.name, program.state, str(program.pid or ""), beat, counts])
+        state = f"{program.state} by a person" if program.is_stopped else program.state
+        rows.append([program.name, state, str(program.pid or ""), beat, counts])
     if rows:
         print_table(["PROGRAM", "STATE", "PID", "HEARTBEAT", "COUNTS"], rows)
     spool = ", ".join(f"{state} {number}" for state, number in seen.entries.items())
@@ -85,7 +86,7 @@ def _print_outlook(seen: outlook.Outlook, kept: int) -> None:
         balance = "balanced" if seen.audit.is_balanced else "not balanced"
         click.echo(f"audit: {balance}, {seen.audit.messages} messages, at {moment(seen.audit.moment)}")
     if kept:
-        click.echo(f"incidents: {kept}, in {Path('var/incidents')}")
+        click.echo(f"incidents: {kept}, in {Path('var/incidents')}; `mailsrv incidents list`")
     for ban in seen.bans:
         click.echo(f"banned: {ban.address}, until {moment(ban.until)}, failed logins: {ban.failures}")
     for problem in seen.problems:

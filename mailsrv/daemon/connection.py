@@ -6,6 +6,7 @@ answer is not read from either: memory per connection stays bounded.
 """
 
 import asyncio
+import itertools
 import logging
 import socket
 from abc import ABC, abstractmethod
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 MAX_BUFFERED: Final = 256 * 1024  # octets received and not yet looked at
 OPENING_SECONDS: Final = 30.0  # for a PROXY header and a TLS handshake
+
+_numbers: Final = itertools.count(1)
 
 S = TypeVar("S", bound=Dialogue[Any])
 
@@ -65,6 +68,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
         self.peer = ""  # the client's address, as trace lines and logs have it
         self.client = ""  # by what it is counted among others
         self.transport: asyncio.Transport = cast(asyncio.Transport, None)  # asyncio sets it before anything else
+        self._name = f"{listener} #{next(_numbers)}"  # among the steps
         self._preface: PrefaceReader | None = None
         self._is_proxied = False  # `peer` is what a proxy told
         self._channel: Channel | None = None
@@ -122,6 +126,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
         self.transport = cast(asyncio.Transport, transport)
         self._active = self.server.now()
         self.server.add(self)
+        self.server.steps.note(self._name, "connected")
         name = transport.get_extra_info("peername")
         self.peer = str(name[0]) if isinstance(name, tuple) else LOCAL
         if self.peer is LOCAL and transport.get_extra_info("socket").family != socket.AF_UNIX:
@@ -235,6 +240,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
                 if (event := self.session.next_event()) is not None:
                     self.server.progress += 1
                     self._active = self.server.now()
+                    self.server.steps.note(self._name, event.__class__.__name__)
                     self.answer(event)
                 elif self.session.is_overfull:
                     self.write(self.session.replies())  # and perhaps learn that the client does not read

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.daemon import service
+from mailsrv.daemon import faults, service
 from mailsrv.host.bell import Bell
 from mailsrv.host.privileges import Capability
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
 from mailsrv.store.ledger import Ledger
 from mailsrv.store.spool import Spool
 from mailsrv.work.decide import Decider
+from mailsrv.work.overseer import Overseer
 from mailsrv.work.pickup import Pickup, Scan
 from mailsrv.work.routing import Directory
 
@@ -44,6 +45,7 @@ class Delivery:
         self._decider = Decider(config, self._spool, self._directory, self._ledger, self._beat)
         self._pickup = Pickup(config, self._spool, self._ledger, self._decider.hand, self._decider.tick)
         self._bell = Bell()
+        self._overseer = Overseer(config)
         self._heart = heart
         self._scan = Scan(0, 0, (), is_cut_short=False)
         self._taken = 0
@@ -53,6 +55,9 @@ class Delivery:
         self._is_out_of_reach = False  # the spool, when it was last looked at
         self._next_watch = 0.0  # not before, where watching has just failed
         self._watch_problem = ""
+        self._next_test = 0.0
+        self._has_watched = False
+        self._watched_anew = 0
         self._is_stopping = False
 
     def stop(self, *_signal: object) -> None:
@@ -69,7 +74,12 @@ class Delivery:
             if rings.has_rung or self._has_something_to_do():
                 self._look(rings.closed)
             self._beat("")
+            self._overseer.turn()
         self._bell.stop()
+
+    def suffer(self, _argument: float) -> None:
+        """The drill: the observer dies."""
+        self._bell.break_down()
 
     def _has_something_to_do(self) -> bool:
         """Whether it is time to look, though nobody has rung."""
@@ -116,19 +126,34 @@ class Delivery:
 
     def _watch(self) -> None:
         """Keep the watch alive: a dead observer or emitter, or a folder made anew, is watched again."""
-        if not self._settings.events or self._bell.is_alive() or time.monotonic() < self._next_watch:
+        if not self._settings.events or time.monotonic() < self._next_watch or self._is_heard():
             return
         self._next_watch = time.monotonic() + self._settings.scan_interval
+        self._watched_anew += self._has_watched
         try:
             self._bell.watch([self._spool.root, self._spool.root / "new"])
-            self._watch_problem = ""
+            self._watch_problem, self._has_watched = "", True
+            self._next_watch = time.monotonic() + BEAT_INTERVAL
             self._bell.ring()  # what happened meanwhile was told to nobody
         except OSError as error:
             self._watch_problem = f"no file events: {error.strerror}; scanning every {self._settings.scan_interval} s"
             logger.warning("%s", self._watch_problem)
 
+    def _is_heard(self) -> bool:
+        """Whether events come: its threads live, and what we do ourselves is heard of."""
+        if not self._bell.is_alive():
+            return False
+        if time.monotonic() < self._next_test:
+            return True
+        self._next_test = time.monotonic() + self._settings.scan_interval
+        with contextlib.suppress(OSError):  # a full disk, say, is not the watch's fault
+            return self._bell.test()
+        return True
+
     def _beat(self, in_hand: str) -> None:
         self._ledger.retry()
+        if in_hand:
+            self._heart.steps.note("in hand", in_hand)
         problems = [str(mistake) for mistake in self._directory.mistakes()]
         problems += [each for each in (self._watch_problem, self._ledger.problem) if each]
         facts: dict[str, Fact] = {
@@ -136,6 +161,8 @@ class Delivery:
             "waiting": self._scan.waiting,
             "stuck": list(self._scan.stuck[:10]),
             "problems": problems,
+            "watched_anew": self._watched_anew,
+            "health_replaced": self._overseer.replaced,
             **self._decider.facts(),
         }
         self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, facts, in_hand)
@@ -156,6 +183,7 @@ def main() -> None:
     config, heart, _ = service.start("delivery", lambda _config: None, keep=(Capability.LEASE,))
     lock = _lock(config.run / "delivery.lock")
     delivery = Delivery(config, heart)
+    faults.FAULTS["observer"] = delivery.suffer
     signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when somebody opens a file in the moment of its lease, to end us
     signal.signal(signal.SIGTERM, delivery.stop)
     signal.signal(signal.SIGINT, delivery.stop)

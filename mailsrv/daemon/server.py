@@ -43,6 +43,7 @@ class Server:
         self.counts: Counter[str] = Counter()
         self.certificates = Certificates(config.tls)
         self.problems: list[Callable[[], str]] = []  # each asked with every heartbeat; empty is well
+        self.steps = heart.steps
         self._heart = heart
         self._config = config
         self._settings: Smtp | Pop3 = config.smtp if name == "smtp" else config.pop3

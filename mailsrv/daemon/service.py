@@ -5,13 +5,13 @@ import importlib
 import logging
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NoReturn, TypeVar
 
 from mailsrv.config import Config, load
+from mailsrv.daemon import faults
 from mailsrv.host import stacks
 from mailsrv.host.privileges import Capability, NoSuchUserError, drop_privileges, end_with_parent
 from mailsrv.model.mistake import Mistake
@@ -59,7 +59,7 @@ def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...
     except OSError as error:
         _give_up(f"{error.strerror or error}: {error.filename or root}; `mailsrv check` tells more")
     if config.drill.hooks:
-        signal.signal(signal.SIGUSR2, _spin)
+        faults.install(config.fault_path(name))
     logging.info("started, process %d", os.getpid())
     return config, heart, prepared
 
@@ -79,9 +79,3 @@ def _give_up(text: str) -> NoReturn:
 def _raise_descriptor_limit() -> None:
     _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
-def _spin(_signal: int, _frame: object) -> None:
-    """The drill: take all of a core and do nothing, for ever."""
-    while True:
-        pass

@@ -26,6 +26,7 @@ _MASK: Final = Mask(
     | InotifyConstants.IN_MOVED_TO
     | InotifyConstants.IN_DELETE_SELF
 )
+_TEST_FILE: Final = ".bell"  # made and removed to hear whether events come; it begins like what is left alone
 MOST_CLOSED: Final = 100_000  # names remembered; beyond, files wait until they are settled
 
 
@@ -54,6 +55,8 @@ class Bell(FileSystemEventHandler):
         self._rung = threading.Event()
         self._closed: set[str] = set()
         self._observer: BaseObserver | None = None
+        self._folder: Path | None = None  # where it is tested
+        self._is_unheard = False  # since the last test nothing was heard
 
     def watch(self, folders: Sequence[Path]) -> None:
         """Begin to watch, in place of what was watched before; raises OSError (a limit of the system, say)."""
@@ -67,7 +70,29 @@ class Bell(FileSystemEventHandler):
         except BaseException:
             observer.stop()  # it holds one of the few inotify instances that a user may have
             raise
-        self._observer = observer
+        self._observer, self._folder, self._is_unheard = observer, folders[0], False
+
+    def test(self) -> bool:
+        """Whether anything was heard since the last test; begins another. Raises OSError where none can be made.
+
+        Threads that are alive may yet deliver nothing. To be called seldom: an event takes a moment.
+        """
+        was_heard = not self._is_unheard
+        if self._folder is not None:
+            file = self._folder / _TEST_FILE
+            self._is_unheard = True
+            try:
+                os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+                file.unlink()
+            except OSError:
+                self._is_unheard = False
+                raise
+        return was_heard
+
+    def break_down(self) -> None:
+        """Have the observer's thread end as by a fault of a handler: for the drill."""
+        if self._observer is not None:
+            self._observer.event_queue.put(0)  # what it cannot unpack
 
     def is_alive(self) -> bool:
         """Whether the observer and each of its emitters still run."""
@@ -76,8 +101,12 @@ class Bell(FileSystemEventHandler):
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Called by the observer's thread, which would end with an exception: so this does next to nothing."""
+        self._is_unheard = False
+        path = os.fsdecode(event.src_path)
+        if path.endswith(f"/{_TEST_FILE}"):
+            return
         if isinstance(event, FileClosedEvent) and len(self._closed) < MOST_CLOSED:
-            self._closed.add(Path(os.fsdecode(event.src_path)).name)
+            self._closed.add(Path(path).name)
         self._rung.set()
 
     def ring(self) -> None:

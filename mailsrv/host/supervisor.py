@@ -46,10 +46,11 @@ class ProcessInfo:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """A program has come to a new state."""
+    """A program has come to a new state; `pid` is that of the process that it is about, 0 where there is none."""
 
     name: str
     state: ProcessState
+    pid: int = 0
 
 
 class SupervisorError(Exception):
@@ -75,9 +76,13 @@ class Supervisor:
         """End a program's process at once; supervisord starts it again. Raises SupervisorError."""
         self._call("supervisor.signalProcess", name, "KILL")
 
-    def start(self, name: str) -> None:
+    def finish(self, name: str) -> None:
+        """Have a program's process finish and end; supervisord starts it again. Raises SupervisorError."""
+        self._call("supervisor.signalProcess", name, "TERM")
+
+    def start(self, name: str, *, waits: bool = True) -> None:
         """Start a program, and wait until it runs; raises SupervisorError."""
-        self._call("supervisor.startProcess", name, True)
+        self._call("supervisor.startProcess", name, waits)
 
     def stop(self, name: str) -> None:
         """Stop a program, and wait until it has ended; raises SupervisorError."""
@@ -154,6 +159,7 @@ class Events:
                 headers, payload = listener.wait()
                 listener.ok()
                 state = headers["eventname"].removeprefix("PROCESS_STATE_")
-                self._changes.put(StateChange(get_headers(payload)["processname"], ProcessState.of(state)))
+                told = get_headers(payload)
+                self._changes.put(StateChange(told["processname"], ProcessState.of(state), int(told.get("pid", 0))))
         except (KeyError, ValueError, OSError):  # the end of standard input
             self._changes.put(None)

@@ -33,8 +33,8 @@ _COMMON = """\
 command={command} --root "%(here)s"
 autorestart=true
 startsecs=1
-; in effect for ever: each try waits a second longer than the one before
-startretries=10000
+; each try waits a second longer than the one before; {after}
+startretries={retries}
 stopwaitsecs=20
 stopasgroup=true
 killasgroup=true
@@ -60,11 +60,17 @@ stderr_logfile_backups=3
 """
 
 
+# Tries after which supervisord gives a program up. With a broken configuration nobody is left to start `health`.
+_RETRIES: Final = {"retries": 20, "after": "after the last one, health goes on trying"}
+_FOR_EVER: Final = {"retries": 10_000, "after": "in effect for ever"}
+
+
 def render(command_of: Callable[[str], str]) -> str:
     """The file; `command_of` gives the command of a program such as `smtpd`, quoted as a shell would need it."""
     programs = [
-        _PROGRAM.format(name=name, common=_COMMON.format(command=command_of(program)))
+        _PROGRAM.format(name=name, common=_COMMON.format(command=command_of(program), **_RETRIES))
         for name, program in PROGRAMS.items()
     ]
     name, program = LISTENER
-    return _HEAD + "".join(programs) + _LISTENER.format(name=name, common=_COMMON.format(command=command_of(program)))
+    common = _COMMON.format(command=command_of(program), **_FOR_EVER)
+    return _HEAD + "".join(programs) + _LISTENER.format(name=name, common=common)

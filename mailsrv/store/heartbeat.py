@@ -6,6 +6,7 @@ A beat is one line of JSON in a file of fixed size, written by one pwrite, which
 import contextlib
 import json
 import os
+import resource
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Final, TypeAlias
 
 from mailsrv.store import durable
+from mailsrv.store.steps import Steps
 
 BEAT_OCTETS: Final = 4096
 BEAT_INTERVAL: Final = 1.0  # seconds
@@ -36,19 +38,30 @@ class Beat:
 
 
 class Heart:
-    """The writing side."""
+    """The writing side; `steps` are written beside it."""
 
     def __init__(self, path: Path) -> None:
+        self.steps = Steps(path.with_suffix(".steps"))
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def beat(self, progress: int, facts: Mapping[str, Fact], in_hand: str = "") -> None:
         """Write a beat. A beat that cannot be written (the disk is full) shows as a stale one."""
-        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], dict(facts))
+        facts = {**facts, "descriptors": _count_descriptors()}
+        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], facts)
         line = json.dumps(asdict(beat)).encode()
         if len(line) >= BEAT_OCTETS:
-            line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand))).encode()
+            few = {name: value for name, value in facts.items() if isinstance(value, int | float)}
+            line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand, few))).encode()
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
+
+
+def _count_descriptors() -> int:
+    """Of a process that has changed its user, nobody else may count them. Counting takes one itself."""
+    try:
+        return len(os.listdir("/proc/self/fd")) - 1
+    except OSError:  # there is none left
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def read_worst(path: Path) -> float:

@@ -22,6 +22,7 @@ from mailsrv.store.lines import put_line
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.secret import write_secret
 from mailsrv.store.spool import Spool
+from mailsrv.work import probes
 
 FIRST_USER = "admin"
 
@@ -78,6 +79,18 @@ def complete(config: Config) -> tuple[list[str], str | None]:
         edit(config, config.aliases, Mailbox("postmaster", first.domain), f"postmaster@{first.domain}: {first}")
         made.append(f"the account {first}")
     return made, password
+
+
+def add_probe(config: Config) -> list[str]:
+    """The mailbox that `health` sends its messages to, where that is wanted and missing; says what was made."""
+    if config.probe.exists() or not config.health.message_interval:
+        return []
+    mailbox, password = probes.mailbox_of(config), secrets.token_urlsafe(24)
+    add_account(config, mailbox, password)
+    write_file(config.probe, f"{password}\n".encode("ascii"))
+    if (ids := owner(config.run_as)) is not None:
+        give(config.probe, ids)
+    return [f"the account {mailbox}, for messages by which health tries the way through"]
 
 
 def owner_is_missing(config: Config) -> bool:

@@ -37,7 +37,7 @@ class Program:
     @property
     def is_well(self) -> bool:
         """A program that a person has stopped is well."""
-        if self.state == ProcessState.STOPPED.value:
+        if self.is_stopped:
             return True
         silence = self.uptime if self.beat_age is None else self.beat_age
         return self.is_up and silence < STALE
@@ -45,6 +45,11 @@ class Program:
     def complaint(self) -> str:
         """What is wrong with a program that is not well."""
         return "no heartbeat for too long" if self.is_up else self.state
+
+    @property
+    def is_stopped(self) -> bool:
+        """By a person: mailsrv itself stops no program, it only ends processes."""
+        return self.state == ProcessState.STOPPED.value
 
     @property
     def is_up(self) -> bool:
@@ -62,6 +67,11 @@ class Outlook:
     problems: tuple[str, ...]
     bans: tuple[Ban, ...]
     audit: Audited | None  # the last one
+
+    @property
+    def stopped(self) -> list[str]:
+        """The programs that a person has stopped."""
+        return [program.name for program in self.programs if program.is_stopped]
 
     @property
     def is_well(self) -> bool:

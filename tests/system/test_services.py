@@ -137,14 +137,14 @@ def test_a_spinning_process_is_restarted_with_an_incident_that_names_the_line(
         (incident,) = (instance.root / "var" / "incidents").glob(f"*-{program}")
         stacks = (incident / "stacks.txt").read_text()
         line = _line_of_spinning()
-        assert f'service.py", line {line} in _spin' in stacks or f'service.py", line {line + 1} in _spin' in stacks
+        assert f'faults.py", line {line} in _spin' in stacks or f'faults.py", line {line + 1} in _spin' in stacks
     instance.send(MESSAGE)
     instance.wait_delivered(1)
     assert instance.status()["incidents"] == 2
 
 
 def _line_of_spinning() -> int:
-    source = Path(__file__).parents[2] / "mailsrv" / "daemon" / "service.py"
+    source = Path(__file__).parents[2] / "mailsrv" / "daemon" / "faults.py"
     lines = source.read_text().splitlines()
     return lines.index("    while True:") + 1
 

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from mailsrv.settings import Health
-from mailsrv.work.vitals import Judge, Sample, Symptom
+from mailsrv.work.symptoms import Symptom
+from mailsrv.work.vitals import Judge, Sample
 
 SETTINGS = Health(interval=5, cpu_limit=90, busy_limit=600)
 

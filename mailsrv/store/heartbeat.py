@@ -9,7 +9,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -31,6 +31,7 @@ class Beat:
     progress: int
     in_hand: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)
+    descriptors: int = 0  # that are open
 
     def age(self) -> float:
         """Seconds since it was written."""
@@ -46,12 +47,11 @@ class Heart:
 
     def beat(self, progress: int, facts: Mapping[str, Fact], in_hand: str = "") -> None:
         """Write a beat. A beat that cannot be written (the disk is full) shows as a stale one."""
-        facts = {**facts, "descriptors": _count_descriptors()}
-        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], facts)
+        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], dict(facts), _count_descriptors())
         line = json.dumps(asdict(beat)).encode()
         if len(line) >= BEAT_OCTETS:
             few = {name: value for name, value in facts.items() if isinstance(value, int | float)}
-            line = json.dumps(asdict(Beat(beat.pid, beat.monotonic, progress, beat.in_hand, few))).encode()
+            line = json.dumps(asdict(replace(beat, facts=few))).encode()
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
 

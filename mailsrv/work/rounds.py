@@ -222,7 +222,7 @@ def _sample(usage: Usage, beat: Beat | None, process: ProcessInfo, *, can_beat: 
         progress=beat.progress if beat is not None else 0,
         beat_age=0.0 if not can_beat else beat.age() if beat is not None else max(0.0, process.uptime),
         memory=usage.memory,
-        descriptors=told.get("descriptors", usage.descriptors),
+        descriptors=beat.descriptors if beat is not None else usage.descriptors,
         threads=usage.threads,
         connections=told.get("connections", 0),
         is_waiting=usage.is_waiting,

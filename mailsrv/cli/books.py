@@ -6,8 +6,10 @@ from typing import Any, Final
 
 import click
 
-from mailsrv.cli.context import NOT_WELL, Failed, as_json, enter, moment, plain, print_json
+from mailsrv.cli.context import NOT_WELL, Failed, Misused, as_json, enter, moment, plain, print_json
+from mailsrv.model.identity import EntryId, is_entry_id
 from mailsrv.work.audit import Audit
+from mailsrv.work.operating import NotPossibleError, Operator
 from mailsrv.work.tracing import Life
 from mailsrv.work.tracing import trace as find_lives
 
@@ -18,14 +20,23 @@ _SAID: Final = frozenset({"t", "fate", "id", "by", "boot", "subject", "message_i
 
 
 @click.command()
+@click.option("--write-off", "written_off", metavar="ID", multiple=True, help="Close the books on what was named.")
 @as_json
 @click.pass_context
-def audit(ctx: click.Context, is_json: bool) -> None:
+def audit(ctx: click.Context, written_off: tuple[str, ...], is_json: bool) -> None:
     """Balance the books: everything that was taken is in the spool, or has its fate.
 
-    Exit code 1: something is missing, or was done twice; it is named.
+    Exit code 1: something is missing, or was done twice; it is named until it is written off.
     """
-    found = Audit(enter(ctx)).run()
+    config = enter(ctx)
+    for entry_id in written_off:
+        if not is_entry_id(entry_id):
+            raise Misused(f"{entry_id}: expected the id of a message")
+        try:
+            Operator(config).write_off(EntryId(entry_id))
+        except NotPossibleError as error:
+            raise Failed(str(error)) from error
+    found = Audit(config).run()
     if is_json:
         print_json(asdict(found) | {"is_balanced": found.is_balanced})
         ctx.exit(0 if found.is_balanced else NOT_WELL)

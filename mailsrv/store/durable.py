@@ -22,7 +22,11 @@ SYNCFS_FROM: Final = 3  # for fewer drafts than this, fsync is the faster one
 
 # f_type of statfs(2): ext4, xfs, btrfs, f2fs. Their syncfs waits for the data, the journal and the disk's cache.
 _HONEST_SYNCFS: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
+# ext4, xfs: their journals keep the order of metadata. Octets that are on disk, as the end of a file, are known to be
+# part of it before anything that is done later, the removal of another file say, is known.
+_ORDERED: Final = frozenset({0xEF53, 0x58465342})
 _SYNC_FILE_RANGE_WRITE: Final = 2
+_SYNC_FILE_RANGE_WRITE_AND_WAIT: Final = 7
 _libc: Final = ctypes.CDLL(None, use_errno=True)
 _opened: Final = itertools.count(1)
 
@@ -133,8 +137,8 @@ def settle(drafts: Sequence[Draft]) -> list[Outcome]:
 def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None = None) -> list[Outcome]:
     """Rename settled drafts to their final names, and make the names durable.
 
-    `between` is told the outcomes of the renames before they are; it gives the descriptor of a file that is to be on
-    disk as well, or -1. On ext4 that costs next to nothing: syncing it commits the renames too.
+    `between` is told the outcomes of the renames before they are; it gives the descriptor of a file to which it has
+    appended, or -1. What was appended is on disk before anything that is done after this.
     """
     return _then_sync_folders(
         moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent, between
@@ -248,7 +252,7 @@ def _sync_folders(folders: Sequence[Path], noted: int) -> list[Outcome]:
         devices = {os.fstat(fd).st_dev for fd in fds}
         is_together = len(fds) >= SYNCFS_FROM and len(devices) == 1 and _is_honest(fds[0])
         if noted >= 0 and not (is_together and os.fstat(noted).st_dev in devices):
-            _outcome_of(os.fsync, noted)
+            _outcome_of(_sync_before_later, noted)
         if is_together:
             return [_outcome_of(_syncfs, fds[0])] * len(fds)
         return [_outcome_of(os.fsync, fd) for fd in fds]
@@ -264,14 +268,31 @@ def _open_folder(folder: Path) -> int:
 
 
 def _is_honest(fd: int) -> bool:
+    return _type_of(fd) in _HONEST_SYNCFS
+
+
+def _type_of(fd: int) -> int:
+    """The kind of the filesystem that an open file is on."""
     statfs = ctypes.create_string_buffer(256)  # struct statfs is smaller everywhere; f_type comes first
-    return _libc.fstatfs(fd, statfs) == 0 and ctypes.c_long.from_buffer(statfs).value in _HONEST_SYNCFS
+    return ctypes.c_long.from_buffer(statfs).value if _libc.fstatfs(fd, statfs) == 0 else 0
+
+
+def _sync_before_later(fd: int) -> None:
+    """Have appended octets be on disk before anything that is done later; where possible, without a journal."""
+    if _type_of(fd) not in _ORDERED:
+        os.fsync(fd)
+    elif _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE_AND_WAIT) != 0:
+        _raise_errno()
 
 
 def _syncfs(fd: int) -> None:
     if _libc.syncfs(fd) != 0:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
+        _raise_errno()
+
+
+def _raise_errno() -> None:
+    error = ctypes.get_errno()
+    raise OSError(error, os.strerror(error))
 
 
 def _draft_of(path: Path) -> Path:

@@ -81,7 +81,8 @@ class Audit:
         self._settled: dict[int, str] = {}  # by the hash of the id, the boot that has delivered it
         self._lines: Counter[str] = Counter()
         self._messages = self._unannounced = self._repeated = 0
-        self._doubled: dict[str, None] = {}
+        self._doubled: dict[str, str] = {}  # in words, of which entry
+        self._removed: set[str] = set()
 
     def run(self) -> Audited:
         """Audit; raises OSError."""
@@ -113,7 +114,7 @@ class Audit:
             self._unannounced,
             self._repeated,
             tuple(sorted(told)[:MOST_NAMED]),
-            tuple(sorted(self._doubled)[:MOST_NAMED]),
+            tuple(sorted(told for told, key in self._doubled.items() if key not in self._removed)[:MOST_NAMED]),
         )
 
     # --- lines -------------------------------------------------------------------------------------
@@ -134,7 +135,10 @@ class Audit:
         message.routes |= line.get("routes", {})
         if fate in (Kind.ACCEPTED, Kind.CLAIMED):
             self._take_arrival(message, line)
-        elif fate in (Kind.REMOVED, Kind.BAD) or (fate == Kind.RELEASED and "file" in line):
+        elif fate == Kind.REMOVED:
+            message.is_over = True
+            self._removed.add(entry_id)
+        elif fate == Kind.BAD or (fate == Kind.RELEASED and "file" in line):
             message.is_over = True
         elif fate in (Kind.DELIVERED, Kind.BOUNCED, Kind.RELAYED) or (fate == Kind.HELD and "entry" in line):
             message.done.update(line.get("to", ()))
@@ -154,18 +158,20 @@ class Audit:
         for destination in line.get("to", ()):
             message.delivered[destination, line["boot"]] += 1
             if message.delivered[destination, line["boot"]] > 1:
-                self._doubled[f"{line['id']} to {destination}: delivered twice, again at {_moment(line['t'])}"] = None
+                told = f"{line['id']} to {destination}: delivered twice, again at {_moment(line['t'])}"
+                self._doubled[told] = line["id"]
             elif sum(number for (key, _), number in message.delivered.items() if key == destination) > 1:
                 self._repeated += 1
 
     def _take_settled(self, line: Line) -> None:
+        if line["fate"] == Kind.REMOVED:
+            self._removed.add(line["id"])
         if line["fate"] != Kind.DELIVERED or line.get("again") or not line.get("to"):
             return
         if self._settled[hash(line["id"])] == line["boot"]:
             to = ", ".join(line["to"])
-            self._doubled[f"{line['id']} to {to}: delivered again at {_moment(line['t'])}, long after all was done"] = (
-                None
-            )
+            told = f"{line['id']} to {to}: delivered again at {_moment(line['t'])}, long after all was done"
+            self._doubled[told] = line["id"]
         else:
             self._repeated += 1
 

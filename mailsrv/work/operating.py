@@ -76,6 +76,13 @@ class Operator:
             ledger.write([line(Kind.REMOVED, entry_id, **facts)])
             self._spool.remove(state, entry_id)
 
+    def write_off(self, entry_id: EntryId) -> None:
+        """Close the books on an entry that an audit has named: somebody has looked into it."""
+        with self._turn() as ledger:
+            if state := self._spool.state_of(entry_id):
+                raise NotPossibleError(f"{entry_id} is in {state.value}/; {_OTHERWISE[state]}")
+            ledger.write([line(Kind.REMOVED, entry_id, was="written off", who=self._who)])
+
     def _try_now(self, entry_id: EntryId) -> None:
         path = self._spool.retry_path(entry_id)
         if retry := read_retry(path):

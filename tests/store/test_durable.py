@@ -221,3 +221,30 @@ def test_a_second_name_in_a_folder_that_is_not_there_is_an_error(tmp_path: Path)
     (tmp_path / "source").touch()
     with pytest.raises(FileNotFoundError):
         durable.copy_name(tmp_path / "source", tmp_path / "gone" / "link")
+
+
+def test_what_is_noted_between_renames_and_syncs_is_told_which_renames_were_made(tmp_path: Path) -> None:
+    (tmp_path / "draft").write_bytes(b"octets")
+    notes = os.open(tmp_path / "notes", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    told: list[list[bool]] = []
+
+    def note(outcomes: list[durable.Outcome]) -> int:
+        told.append([outcome is None for outcome in outcomes])
+        assert (tmp_path / "final").exists()
+        os.write(notes, b"a line\n")
+        return notes
+
+    moves = [Move(tmp_path / "draft", tmp_path / "final"), Move(tmp_path / "gone", tmp_path / "other")]
+    outcomes = durable.reveal(moves, note)
+    os.close(notes)
+    assert told == [[True, False]]
+    assert [outcome is None for outcome in outcomes] == [True, False]
+
+
+def test_notes_that_cannot_be_synced_keep_back_no_mail(tmp_path: Path) -> None:
+    (tmp_path / "draft").write_bytes(b"octets")
+    reading, writing = os.pipe()
+    outcomes = durable.reveal([Move(tmp_path / "draft", tmp_path / "final")], lambda _outcomes: writing)
+    os.close(reading)
+    os.close(writing)
+    assert outcomes == [None]

@@ -55,18 +55,21 @@ def sweep(root: Path, seconds: float, seed: int) -> Swept:
     config.run.mkdir()
     helpers = [_start(partial(_send, config, seed)), _start(partial(_fetch, config))]
     kills, end = 0, time.monotonic() + seconds
-    while time.monotonic() < end:
-        kills += _kill_one(config, chance)
-    for name in ("send", "fetch"):
-        (root / f"stop-{name}").touch()
-    for pid in helpers:
-        assert os.waitpid(pid, 0)[1] == 0
+    try:
+        while time.monotonic() < end:
+            _kill_one(config, chance)
+            kills += 1
+    finally:
+        for name in ("send", "fetch"):
+            (root / f"stop-{name}").touch()
+        codes = [os.waitpid(pid, 0)[1] for pid in helpers]
+    assert codes == [0, 0]
     held = _settle(config)
     return _result(config, kills, held)
 
 
-def _kill_one(config: Config, chance: random.Random) -> bool:
-    """Start delivery, and kill it; whether it was still alive then."""
+def _kill_one(config: Config, chance: random.Random) -> None:
+    """Start delivery, and kill it."""
     step = chance.randrange(MOST_STEPS) if chance.random() < 0.5 else None
     pid = _start(partial(_deliver, config, step))
     if step is None:
@@ -76,11 +79,10 @@ def _kill_one(config: Config, chance: random.Random) -> bool:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
             assert os.waitstatus_to_exitcode(status) == killing.KILLED
-            return True
+            return
         time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
-    return True
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (-signal.SIGKILL, killing.KILLED)
 
 
 def _settle(config: Config) -> int:

@@ -289,7 +289,7 @@ def main() -> None:
     authenticator = Authenticator(config, directory)
     server = Server("pop3", config, heart, authenticator.failures)
     pop3 = Pop3(config, server, authenticator)
-    expiry = Expiry(config, directory, server.count)
+    expiry = Expiry(config, directory, server.count, pop3.downloads.expired)
     server.problems.append(lambda: "; ".join(expiry.problems))
     expiry.start()
     with pop3.workers:

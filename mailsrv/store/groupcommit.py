@@ -1,14 +1,17 @@
 """One thread that makes the drafts of many sessions durable together, and tells each session when its own is."""
 
+import contextlib
 import functools
 import queue
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from mailsrv.store.durable import Draft, Outcome, publish
 from mailsrv.store.ledger import Ledger, Line
+
+LEDGER_PAUSE: Final = 1.0  # seconds until lines of the ledger that could not be written are tried again
 
 
 class GroupCommit:
@@ -49,7 +52,7 @@ class GroupCommit:
 
     def _next_group(self) -> "list[_Submission]":
         group: list[_Submission] = []
-        submission = self._waiting.get()
+        submission = self._next()
         while submission is not None:
             group.append(submission)
             if len(group) == self._most or self._waiting.empty():
@@ -58,6 +61,14 @@ class GroupCommit:
         if group:
             self._waiting.put(None)  # seen once, needed again after this group
         return group
+
+    def _next(self) -> "_Submission | None":
+        """The next one; meanwhile lines of the ledger are written that could not be."""
+        while self._ledger.problem:
+            with contextlib.suppress(queue.Empty):
+                return self._waiting.get(timeout=LEDGER_PAUSE)
+            self._ledger.retry()
+        return self._waiting.get()
 
 
 class _Submission(NamedTuple):

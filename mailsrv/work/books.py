@@ -77,7 +77,7 @@ class Books:
         delivered: list[str] = []
         for step in steps:
             if step.move.final.parent == self._new:
-                lines += self._made(plan, step, Kind(step.kind), restated)
+                lines += self._made(plan, step, Kind(step.kind or Kind.ACCEPTED), restated)
             elif step.move.final.parent == self._hold:
                 lines += self._made(plan, step, Kind.HELD, restated)
             elif step.move.final.parent == self._remote:

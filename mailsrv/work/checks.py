@@ -70,7 +70,7 @@ def _directory(config: Config) -> Iterator[Finding]:
 
 
 def _folders(config: Config) -> Iterator[Finding]:
-    for folder in (config.spool, config.mail, config.run, config.incidents):
+    for folder in (config.spool, config.mail, config.run, config.incidents, config.books):
         if not folder.is_dir():
             yield Finding("folder", str(folder), "is missing; `mailsrv up` makes it")
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):

@@ -26,6 +26,10 @@ class Downloads:
         with self._lock:
             self._lines.append(noted)
 
+    def expired(self, mailbox: Mailbox, path: Path) -> None:
+        """A message was removed because of its age."""
+        self.note(Kind.DELETED, mailbox, path, "expiry")
+
     def write(self) -> str:
         """Write what was noted; what is wrong with the ledger, or nothing."""
         with self._lock:

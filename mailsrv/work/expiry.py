@@ -28,8 +28,18 @@ DAY: Final = 86_400.0  # seconds
 class Expiry:
     """The sweeps of one program. `problems` are those of the last one, in words."""
 
-    def __init__(self, config: Config, directory: Directory, note: Callable[[str, int], None]) -> None:
-        """`note` counts, in the thread of the sweep: messages that `expired`, and `expiry_sweeps`."""
+    def __init__(
+        self,
+        config: Config,
+        directory: Directory,
+        note: Callable[[str, int], None],
+        removed: Callable[[Mailbox, Path], None] = lambda _mailbox, _path: None,
+    ) -> None:
+        """`note` counts, in the thread of the sweep: messages that `expired`, and `expiry_sweeps`.
+
+        `removed` is told of each message, for the books.
+        """
+        self._removed = removed
         self._mail = config.mail
         self._days = config.pop3.expire_days
         self._directory = directory
@@ -76,7 +86,10 @@ class Expiry:
         with contextlib.closing(maildrop):
             expired = maildrop.older_than(moment)
             if expired:
+                paths = [maildrop.listing.path(index) for index in sorted(expired)]
                 maildrop.remove(expired)
+                for each in paths:
+                    self._removed(mailbox, each)
                 logger.info("expired: %d messages of %s, older than %d days", len(expired), mailbox, self._days)
                 self._note("expired", len(expired))
 

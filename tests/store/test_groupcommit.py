@@ -1,8 +1,11 @@
 """Group commit: every session is told of its own draft, and what comes together is synced together."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from mailsrv.store.durable import Draft, Outcome
 from mailsrv.store.groupcommit import GroupCommit
@@ -78,3 +81,23 @@ def test_stopping_finishes_what_was_submitted(tmp_path: Path) -> None:
     commits.stop()
     assert inbox.complete.is_set()
     assert not commits.is_alive()
+
+
+def test_what_the_ledger_could_not_take_is_written_without_waiting_for_more_mail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailsrv.store.groupcommit.LEDGER_PAUSE", 0.01)
+    folder = tmp_path / "ledger"
+    folder.write_text("in the way")
+    inbox, books = Inbox(1), Ledger(folder, "smtp", 30)
+    commits = GroupCommit(inbox.notify, books)
+    submit(commits, inbox, 1, tmp_path / "draft", tmp_path / "1")
+    assert inbox.complete.wait(30)
+    assert inbox.outcomes == {1: None}  # mail flows all the same
+    assert books.problem
+    folder.unlink()
+    deadline = time.monotonic() + 30
+    while books.problem and time.monotonic() < deadline:
+        time.sleep(0.01)
+    commits.stop()
+    assert [each["id"] for each in Reader(folder).read()] == ["1"]

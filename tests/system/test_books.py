@@ -42,6 +42,10 @@ def test_a_file_deleted_by_hand_from_new_shows_in_status_and_in_the_audit(audite
     told = audited.mailsrv("status")
     assert told.returncode == 1
     assert "audit: not balanced, 2 messages" in told.stdout
+    seen = audited.status()
+    assert seen["worst_wait"] > 0
+    assert seen["oldest_undecided"] == 0
+    assert f"the worst wait ever: {seen['worst_wait']:.1f} s" in told.stdout
 
 
 def test_a_message_is_traced_from_the_socket_to_the_download_through_restarts(instance: Instance) -> None:

@@ -28,6 +28,8 @@ from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry, write_re
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.decide import BATCH, Decider
 from mailsrv.work.outlook import queue
+from mailsrv.work.pickup import Pickup
+from mailsrv.work.plan import Planner
 from mailsrv.work.routing import Directory
 from tests.work.instance import (
     CONTENT,
@@ -36,6 +38,7 @@ from tests.work.instance import (
     break_mailbox,
     config_of,
     deliver,
+    drop,
     fetch_and_delete,
     ledger_of,
     letters,
@@ -745,6 +748,72 @@ def test_a_deferred_entry_that_cannot_be_deferred_again_is_tried_again(config: C
     box.unlink()
     decider._finish_at = 0.0
     decider.decide()
+    assert len(letters(config, "bob")) == 1
+
+
+def test_a_copy_that_a_client_deleted_does_not_come_again_where_the_sidecar_could_not_be_written(
+    config: Config,
+) -> None:
+    """It was delivered in part, could not be deferred, and delivery was started again, twice."""
+    box = break_mailbox(config, "bob")
+    entry_id = accept(config, "alice@example.org", "bob@example.org")
+    sidecar = Spool(config.spool).retry_path(entry_id)
+    in_the_way = sidecar.with_name(f".{sidecar.name}.tmp")
+    in_the_way.mkdir()
+    deliver(config)
+    assert len(fetch_and_delete(config, "alice")) == 1
+    deliver(config)
+    accept(config, "carol@example.org")  # another batch comes between
+    deliver(config)
+    assert letters(config, "alice") == []
+    assert len(letters(config, "carol")) == 1
+    in_the_way.rmdir()
+    box.unlink()
+    deliver(config)
+    deliver(config)
+    assert letters(config, "alice") == []
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
+
+
+def test_a_plan_that_breaks_off_leaves_nothing_in_a_mailbox(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def break_off(*_arguments: object) -> None:
+        raise RuntimeError("a fault of ours")
+
+    monkeypatch.setattr(Planner, "_plan_remote", break_off)
+    entry_id = accept(config, "alice@example.org", "bob@example.org")
+    deliver(config)
+    assert Spool(config.spool).entries(State.HOLD) == [entry_id]
+    assert "a fault of ours" in Spool(config.spool).reason(entry_id)
+    assert unfinished(config) == []
+    assert letters(config, "alice") == letters(config, "bob") == []
+
+
+def test_a_large_message_is_told_of_while_it_is_read(config: Config) -> None:
+    decider = decider_of(config)
+    accept(config, "bob@example.org", content=b"Subject: x\r\n\r\n" + b"line\r\n" * 1_000_000)
+    decider.decide()
+    assert decider.ticks >= 5
+    pickup = Pickup(config, Spool(config.spool), ledger_of(config), decider.hand, decider.tick)
+    before = decider.ticks
+    drop(config, "large.eml", b"From: alice@example.org\nTo: bob@example.org\n\n" + b"line\n" * 1_000_000)
+    assert pickup.scan(frozenset({"large.eml"})).taken == 1
+    assert decider.ticks - before >= 5
+
+
+def test_nothing_is_late_or_expires_because_it_came_long_ago_by_a_clock(tmp_path: Path) -> None:
+    make(tmp_path)
+    config = config_of(tmp_path, Delivery(retry_after=(0.0,)))
+    box = break_mailbox(config, "bob")
+    spool = Spool(config.spool)
+    old = new_entry_id(datetime.now(UTC) - timedelta(days=3650))
+    spool.path(State.NEW, accept(config, "bob@example.org")).rename(spool.path(State.NEW, old))
+    for _ in range(3):
+        deliver(config)
+    assert spool.entries(State.DEFERRED) == [old]
+    assert letters(config, "alice") == []
+    box.unlink()
+    deliver(config)
     assert len(letters(config, "bob")) == 1
 
 

@@ -21,6 +21,7 @@ from mailsrv.settings import (
     Listen,
     Logins,
     Pop3,
+    Quotas,
     Routing,
     Smtp,
     described,
@@ -47,6 +48,7 @@ TABLES: Final[Mapping[str, type]] = {
     "pop3": Pop3,
     "logins": Logins,
     "routing": Routing,
+    "quota": Quotas,
     "delivery": Delivery,
     "health": Health,
     "ledger": Ledger,
@@ -84,6 +86,7 @@ class Config:
     pop3: Pop3 = field(default_factory=Pop3)
     logins: Logins = field(default_factory=Logins)
     routing: Routing = field(default_factory=Routing)
+    quota: Quotas = field(default_factory=Quotas)
     delivery: Delivery = field(default_factory=Delivery)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
@@ -170,6 +173,15 @@ class Config:
     @property
     def transforms(self) -> Path:
         return self.var / "transforms"
+
+    @property
+    def quotas(self) -> Path:
+        return self.var / "quotas"
+
+    @property
+    def away(self) -> Path:
+        """The folder with a file for each account that is away."""
+        return self.var / "away"
 
     @property
     def log(self) -> Path:

@@ -84,6 +84,7 @@ _DRAIN: Final = (is_number(0, 15), "a number of seconds up to 15")
 _SWITCH: Final = (is_bool, "true or false")
 _CONNECTIONS: Final = (is_integer(1, 100_000), "a number from 1 to 100000")
 _MANY: Final = (is_integer(1, 1_000_000), "a number from 1")
+_AMOUNT: Final = (is_integer(0, 2**60), "a number from 0")
 _NETWORKS: Final = (is_list_of(is_network, least=0), 'a list of networks, such as ["192.0.2.0/24"]')
 
 
@@ -261,6 +262,22 @@ class Routing:
             'between user and detail, as in user+detail@example.org; "" for none',
             lambda value: value in {"", *"+-_=.#"},
             'one of + - _ = . # in quotes, or ""',
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Quotas:
+    """How much may lie in a mailbox; var/quotas tells of accounts and domains that may have more or less."""
+
+    octets: int = field(default=0, metadata=described("of an account; 0 is no limit", *_AMOUNT))
+    messages: int = field(default=0, metadata=described("of an account; 0 is no limit", *_AMOUNT))
+    warn_at: float = field(
+        default=90,
+        metadata=described(
+            "percent of a quota at which an account is warned by a message",
+            is_number(1, 1000),
+            "a number of percent from 1",
         ),
     )
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, faults, instance, mail, people, queue, routes, watch
+from mailsrv.cli import bans, books, boxes, faults, instance, mail, people, queue, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -28,6 +28,7 @@ for command in (
     *instance.COMMANDS,
     *people.COMMANDS,
     *routes.COMMANDS,
+    *boxes.COMMANDS,
     *bans.COMMANDS,
     *books.COMMANDS,
     *mail.COMMANDS,

@@ -47,6 +47,7 @@ from mailsrv.store.ledger import Kind, Ledger, Line
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.authentication import Authenticator
 from mailsrv.work.books import arrived
+from mailsrv.work.quota import Gauge
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,7 @@ class Smtp:
             max_line_octets=config.smtp.max_line_octets,
         )
         self.directory = directory
+        self.gauge = Gauge(directory, config.mail)
         self.authenticator = authenticator
         self.spool = Spool(config.spool)
         self.ledger = Ledger(config.books, "smtp", config.ledger.keep_days)
@@ -179,11 +181,13 @@ class SmtpConnection(Connection[Session]):
             self.session.refuse(reply.NOT_YOUR_ADDRESS)
 
     def _answer_recipient(self, event: RecipientOffered) -> None:
-        route = self._smtp.directory.route(event.recipient.forward_path, event.reverse_path)
+        route = self._smtp.directory.route(event.recipient.forward_path, event.sender.reverse_path)
         if not route.is_ours and self._account is None:
             self.session.refuse(reply.RELAY_DENIED)
         elif route.refusal is not None and not route.leads_somewhere:
             self.session.refuse(route.refusal)
+        elif (refusal := self._smtp.gauge.refusal_of_all(route, event.sender)) is not None:
+            self.session.refuse(refusal)
         else:
             self.session.accept()
 

@@ -80,6 +80,7 @@ TLS_NOT_AVAILABLE: Final = Reply(454, "7.0", "TLS is not available, for a fault 
 LOGIN_NOT_AVAILABLE: Final = Reply(454, "7.0", "logins cannot be checked, for a fault on our side, try again later")
 TOO_MANY_MESSAGES: Final = Reply(452, "5.3", "too many messages, send the others in another session")
 TOO_MANY_RECIPIENTS: Final = Reply(452, "5.3", "too many recipients, send the others in another transaction")
+MAILBOX_FULL: Final = Reply(452, "2.2", "the mailbox is full, try again later")
 INSUFFICIENT_STORAGE: Final = Reply(452, "3.1", "insufficient storage, try again later")
 
 # 5yz: theirs.
@@ -107,6 +108,7 @@ NOT_YOUR_ADDRESS: Final = Reply(550, "7.1", "you may not send from this address"
 EXPIRED: Final = Reply(550, "4.7", "could not be delivered in time")
 ALIAS_LOOP: Final = Reply(550, "4.6", "the alias leads back to itself")
 DELIVERED_BEFORE: Final = Reply(554, "4.6", "delivered to this address before, the message goes in circles")
+TOO_BIG_FOR_MAILBOX: Final = Reply(552, "2.2", "the message can never fit into the mailbox")
 MESSAGE_TOO_BIG: Final = Reply(552, "3.4", "the message exceeds the size limit")
 NOT_ASCII: Final = Reply(553, "6.7", "an address that is not ASCII needs SMTPUTF8")
 BARE_LINE_END_IN_CONTENT: Final = Reply(554, "6.0", "a bare CR or LF in the message is refused")

@@ -302,7 +302,7 @@ class Session(Dialogue[Event]):
         if len(self._recipients) >= self._limits.max_recipients or self._envelope_octets > MAX_ENVELOPE:
             self._say(reply.TOO_MANY_RECIPIENTS)  # §4.5.3.1.10: not an error of form
             return None
-        return RecipientOffered(recipient, sender.reverse_path)
+        return RecipientOffered(recipient, sender)
 
     def _offer_chunk(self, argument: str) -> Event | None:
         chunk = commands.parse_bdat(argument)

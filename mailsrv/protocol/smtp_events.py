@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, TypeAlias
 
-from mailsrv.model.address import ReversePath
 from mailsrv.model.envelope import Envelope, Recipient, Sender
 
 
@@ -86,7 +85,7 @@ class RecipientOffered:
     """RCPT: accept or refuse."""
 
     recipient: Recipient
-    reverse_path: ReversePath
+    sender: Sender
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from mailsrv.model.identity import EntryId
 from mailsrv.store import durable
@@ -22,6 +22,9 @@ from mailsrv.store.retry import Fate
 from mailsrv.store.spool import State
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+UNTOLD: Final = "untold"  # of a step that is nobody's fate, and of which the ledger says nothing
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,7 @@
 """An entry while it is being decided: what is known of it, what has been written for it, what becomes of whom."""
 
+import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, Final
@@ -59,6 +61,11 @@ class Attempt:
     @property
     def arrival(self) -> Arrival:
         return self.block.arrival or Arrival(arrival_of(self.entry_id), "drop")
+
+    @property
+    def octets(self) -> int:
+        """Of the message, on the wire."""
+        return os.fstat(self.file.fileno()).st_size - self.block.length
 
     @property
     def header(self) -> bytes:
@@ -134,3 +141,9 @@ class Attempt:
         for each in self.written:
             each.draft.close()
             durable.forget([step.move.draft for step in each.steps])
+
+
+def letters(key: str) -> str:
+    """What tells apart the entries that one attempt makes: the same for the same key, and letters only."""
+    digest = hashlib.sha256(key.encode()).digest()[:8] if key else b""
+    return "".join(chr(ord("a") + octet % 26) for octet in digest)

@@ -6,7 +6,7 @@ from typing import Final
 
 from mailsrv.model.envelope import Envelope
 from mailsrv.model.identity import EntryId
-from mailsrv.store.batch import Plan, Step
+from mailsrv.store.batch import UNTOLD, Plan, Step
 from mailsrv.store.durable import Outcome
 from mailsrv.store.ledger import Kind, Ledger, Line, line
 from mailsrv.store.retry import DONE, Retry
@@ -82,7 +82,7 @@ class Books:
                 lines += self._made(plan, step, Kind.HELD, restated)
             elif step.move.final.parent == self._remote:
                 lines += self._made(plan, step, Kind.ACCEPTED, restated)
-            else:
+            elif step.kind != UNTOLD:
                 delivered += step.destinations
         if delivered:
             lines.append(line(Kind.DELIVERED, plan.entry_id, **plan.about, to=delivered, **restated))

@@ -13,7 +13,10 @@ from mailsrv.host.certificates import expiry
 from mailsrv.host.privileges import user_exists
 from mailsrv.host.supervisor import Supervisor, SupervisorError
 from mailsrv.host.tls import Certificates
+from mailsrv.model.mistake import Mistake
+from mailsrv.store.away import parse_away
 from mailsrv.store.durable import has_honest_syncfs
+from mailsrv.store.lines import read_text
 from mailsrv.work.instance import acting_as, owner_is_missing
 from mailsrv.work.routing import Directory
 
@@ -56,7 +59,7 @@ def _users(config: Config) -> Iterator[Finding]:
 def _directory(config: Config) -> Iterator[Finding]:
     directory = Directory(config)
     mistakes = {mistake.path: str(mistake) for mistake in directory.mistakes()}
-    for path in (config.accounts, config.aliases, config.lists, config.transforms):
+    for path in (config.accounts, config.aliases, config.lists, config.transforms, config.quotas):
         is_needed = path in (config.accounts, config.aliases)
         if is_needed or path.exists():
             missing = "" if path.exists() else "is missing; `mailsrv up` makes it"
@@ -65,8 +68,27 @@ def _directory(config: Config) -> Iterator[Finding]:
         names = ", ".join(map(str, without))
         detail = f"without a SCRAM verifier, so SCRAM is not offered: {names}; `mailsrv user passwd` gives them one"
         yield Finding("accounts", detail)
+    yield from _away(config, directory)
     for key, problem in directory.dangling():
         yield Finding("address", key, problem)
+
+
+def _away(config: Config, directory: Directory) -> Iterator[Finding]:
+    """Who is away: the files are named for accounts, as their keys are written."""
+    paths = (
+        sorted(path for path in config.away.iterdir() if not path.name.startswith(".")) if config.away.is_dir() else []
+    )
+    for path in paths:
+        problem = ""
+        account = directory.account(path.name) if "@" in path.name else None
+        if account is None or account.mailbox.key != path.name:
+            problem = "expected the name of the file to be the address of an account, in small letters"
+        else:
+            try:
+                parse_away(path, read_text(path))
+            except Mistake as mistake:
+                problem = str(mistake)
+        yield Finding("away", str(path), problem)
 
 
 def _folders(config: Config) -> Iterator[Finding]:

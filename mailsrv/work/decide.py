@@ -125,7 +125,9 @@ class Decider:
         with self._ours():
             planned = [self._plan(state, entry_id) for state, entry_id in batch]
             self.hand.empty()
-            carried = self._carry([each for each in planned if each is not None])
+            ready = [each for each in planned if each is not None]
+            carried = self._carry(ready)
+            self._planner.settle(_unserved(ready, carried))
             for each in carried:
                 self._note(each)
             self._carry([plan for each in carried if (plan := self._overdue(each)) is not None])
@@ -210,3 +212,13 @@ class Decider:
         else:
             self._suspects.add(entry_id)
             self._faulty[entry_id] = time.monotonic() + FAULT_PAUSE
+
+
+def _unserved(ready: Sequence[tuple[Plan, list[Written]]], carried: Sequence[Carried]) -> frozenset[str]:
+    """The destinations that were not served, or of which that is not known."""
+    known = {each.entry_id for each in carried if each.error is None}
+    keys = {key for each in carried if each.retry is not None for key in each.retry.waiting()}
+    for plan, _ in ready:
+        if plan.entry_id not in known:
+            keys.update(*(step.destinations for step in plan.steps))
+    return frozenset(keys)

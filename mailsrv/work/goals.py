@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from mailsrv.model import trace
 from mailsrv.model.address import Mailbox
 from mailsrv.model.envelope import Recipient, Sender
 from mailsrv.model.parameters import value_of
@@ -110,3 +111,10 @@ def sender_of(attempt: Attempt, found: DistributionList | None) -> Sender:
     if found is None:
         return attempt.sender
     return Sender(found.owner, tuple(each for each in attempt.sender.parameters if each[0] in _OF_THE_MESSAGE))
+
+
+def list_id(attempt: Attempt, found: DistributionList | None) -> bytes:
+    """RFC 2919 §6: a message has one, and the list that it came by first is the one that a reader knows."""
+    if found is None or not found.mailbox.is_ascii or b"\nlist-id:" in attempt.header.lower():
+        return b""
+    return trace.list_id(found.mailbox)

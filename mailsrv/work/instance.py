@@ -121,6 +121,13 @@ def hand_over(config: Config, path: Path) -> None:
         path.chmod(0o640)
 
 
+def make_away_folder(config: Config) -> None:
+    """Make the folder with a file for each account that is away, for the programs to read; raises OSError."""
+    config.away.mkdir(mode=0o750, exist_ok=True)
+    if (gid := group_of(config.run_as)) is not None:
+        os.chown(config.away, 0, gid)
+
+
 @contextlib.contextmanager
 def acting_as(config: Config) -> Iterator[None]:
     """Within, files are made as the user that the programs run as, so that they may use them.

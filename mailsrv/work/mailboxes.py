@@ -24,19 +24,28 @@ class _Letter:
     lines: int
 
 
-def plan_letters(attempt: Attempt, mail: Path, mailboxes: Sequence[Mailbox], prefix: bytes) -> None:
-    """Plan one letter, `prefix` and the message, to these accounts, whose mailboxes lie below `mail`."""
+def plan_letters(
+    attempt: Attempt, mail: Path, mailboxes: Sequence[Mailbox], prefix: bytes
+) -> tuple[int, list[Mailbox]]:
+    """Plan one letter, `prefix` and the message, to these accounts, whose mailboxes lie below `mail`.
+
+    Gives the octets of the letter, and who is to get it now: the others have it, or wait.
+    """
     letters: list[_Letter] = []  # on each filesystem one, until it can have no more names
+    planned: list[Mailbox] = []
     for mailbox in mailboxes:
         key = mailbox.key
         try:
             box = _open(mail, mailbox)
             if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
                 attempt.serve([key], Kind.DELIVERED)
-            elif not any(_link(attempt, letter, box, key) for letter in reversed(letters)):
+                continue
+            if not any(_link(attempt, letter, box, key) for letter in reversed(letters)):
                 letters.append(_write(attempt, box, key, prefix))
+            planned.append(mailbox)
         except OSError as error:
             attempt.wait_for([key], error)
+    return letters[0].octets if letters else 0, planned
 
 
 def _open(mail: Path, mailbox: Mailbox) -> Maildir:

@@ -4,9 +4,8 @@ Nothing here can be seen from outside: a plan is drafts in `tmp/` folders and a 
 them durable and carries them out. A fault of ours with one destination makes that destination wait; the others go on.
 """
 
-import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -23,9 +22,9 @@ from mailsrv.store.lists import DistributionList
 from mailsrv.store.retry import Retry, read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work import books, loops
-from mailsrv.work.attempt import Attempt, Written
-from mailsrv.work.goals import Goal, Goals, sender_of
-from mailsrv.work.mailboxes import plan_letters
+from mailsrv.work.attempt import Attempt, Written, letters
+from mailsrv.work.boxes import Boxes
+from mailsrv.work.goals import Goal, Goals, list_id, sender_of
 from mailsrv.work.octets import no_tick
 from mailsrv.work.outbound import outside_header, outside_sender
 from mailsrv.work.reports import News, Reporter, write_copy
@@ -44,6 +43,7 @@ class Planner:
         self._spool = spool
         self._directory = directory
         self._reporter = Reporter(config, spool)
+        self._boxes = Boxes(config, spool, directory)
 
     def plan(
         self, state: State, entry_id: EntryId, *, is_suspect: bool, pause: float | None = None
@@ -55,6 +55,10 @@ class Planner:
         retry = (read_retry(self._spool.retry_path(entry_id)) if state is State.DEFERRED else None) or Retry(0, 0)
         plan, written = self._planned(state, entry_id, retry, self._decide, is_suspect=is_suspect)
         return replace(plan, waited=retry.waited_until(time.time(), pause)), written
+
+    def settle(self, unserved: Container[str]) -> None:
+        """A batch of plans is carried out, but for these destinations."""
+        self._boxes.settle(unserved)
 
     def plan_overdue(self, entry_id: EntryId) -> tuple[Plan, list[Written]] | None:
         """What to tell the sender of a deferred entry that was just tried in vain, if anything; raises as `plan`."""
@@ -75,6 +79,7 @@ class Planner:
                 decide(attempt)
             except BaseException:
                 attempt.discard()
+                self._boxes.spoil()
                 raise
         steps = tuple(step for written in attempt.written for step in written.steps)
         return Plan(entry_id, state, retry.attempts, steps, attempt.fates, attempt.about), attempt.written
@@ -82,7 +87,7 @@ class Planner:
     def _decide(self, attempt: Attempt) -> None:
         goals = self._goals(attempt)
         _break_loops(attempt, goals)
-        self._plan_local(attempt, goals)
+        self._boxes.plan(attempt, goals)
         self._plan_remote(attempt, goals)
         self._plan_news(attempt, goals)
 
@@ -96,20 +101,6 @@ class Planner:
 
     # --- copies ------------------------------------------------------------------------------------
 
-    def _plan_local(self, attempt: Attempt, goals: Goals) -> None:
-        """One letter to all, and one for each list: by that it came from its owner."""
-        lists: dict[str, list[Goal]] = {}
-        for key, goal in goals.local.items():
-            if attempt.has_yet_to_serve(key):
-                lists.setdefault(goal.way.list.mailbox.key if goal.way.list else "", []).append(goal)
-        for group in lists.values():
-            way = group[0].way
-            prefix = trace.return_path(sender_of(attempt, way.list).reverse_path)
-            if len(group) == 1:
-                prefix += trace.delivered_to(group[0].mailbox)
-            prefix += _list_id(attempt, way.list)
-            plan_letters(attempt, self._config.mail, [goal.mailbox for goal in group], prefix)
-
     def _plan_remote(self, attempt: Attempt, goals: Goals) -> None:
         """An entry for those that the message is for, and one for each alias and list that sends it on."""
         groups: dict[str, dict[str, Goal]] = {}
@@ -122,11 +113,11 @@ class Planner:
             way = next(iter(group.values())).way
             # RFC 9228 §4: who is behind an alias does not see by which other one somebody else got it.
             head = trace.delivered_to(way.by) if way.by else b""
-            head += _list_id(attempt, way.list)
+            head += list_id(attempt, way.list)
             head += outside_header(attempt.header, transforms) if attempt.has_whole_header else attempt.header
             recipients = tuple(goal.recipient_elsewhere() for goal in group.values())
             envelope = Envelope(outside_sender(sender_of(attempt, way.list), transforms), recipients)
-            self._plan_copy(attempt, "remote" + _letters(by), tuple(group), envelope, head)
+            self._plan_copy(attempt, "remote" + letters(by), tuple(group), envelope, head)
 
     def _plan_copy(self, attempt: Attempt, word: str, keys: tuple[str, ...], envelope: Envelope, header: bytes) -> None:
         entry_id = attempt.derived_id(word)
@@ -151,7 +142,7 @@ class Planner:
         for found, each in news:
             groups.setdefault(found.mailbox.key if found else "", (found, []))[1].append(each)
         for key, (found, group) in groups.items():
-            self._reporter.plan(attempt, word + _letters(key), sender_of(attempt, found), group)
+            self._reporter.plan(attempt, word + letters(key), sender_of(attempt, found), group)
 
     # --- what has waited for long ------------------------------------------------------------------
 
@@ -208,16 +199,3 @@ def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route) -> None:
     keys += [f"report {lost.list.mailbox.key} {lost.mailbox.key}" for lost in route.lost]
     if keys != [str(forward_path)] or attempt.retry.attempts:  # another attempt may have come to something else
         attempt.about.setdefault("routes", {})[str(forward_path)] = keys
-
-
-def _list_id(attempt: Attempt, found: DistributionList | None) -> bytes:
-    """RFC 2919 §6: a message has one, and the list that it came by first is the one that a reader knows."""
-    if found is None or not found.mailbox.is_ascii or b"\nlist-id:" in attempt.header.lower():
-        return b""
-    return trace.list_id(found.mailbox)
-
-
-def _letters(key: str) -> str:
-    """What tells apart the entries that one attempt makes: the same for the same key, and letters only."""
-    digest = hashlib.sha256(key.encode()).digest()[:8] if key else b""
-    return "".join(chr(ord("a") + octet % 26) for octet in digest)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from mailsrv.config import Config
 from mailsrv.model.address import Mailbox, ReversePath
 from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.accounts import Account, Accounts, Aliases, parse_accounts, parse_aliases
+from mailsrv.store.away import Away, parse_away
 from mailsrv.store.kept import Kept
 from mailsrv.store.lists import Lists, parse_lists
+from mailsrv.store.quotas import Quota, Quotas, parse_quotas, quota_in
 from mailsrv.store.transforms import Transforms, parse_transforms, transformed
 from mailsrv.work.route import Note, Route, Tables, Walk, loop_behind
 
@@ -21,6 +24,7 @@ class Directory:
         no_accounts: Accounts = {}
         no_aliases: Aliases = {}
         no_lists: Lists = {}
+        no_quotas: Quotas = {}
         self._domains = frozenset(map(domain_key, config.domains))
         self._default_domain = config.domains[0]
         self._delimiter = config.routing.detail_delimiter
@@ -28,6 +32,10 @@ class Directory:
         self._aliases = Kept(config.aliases, parse_aliases, no_aliases, is_optional=True)
         self._lists = Kept(config.lists, parse_lists, no_lists, is_optional=True)
         self._transforms = Kept(config.transforms, parse_transforms, Transforms(), is_optional=True)
+        self._quotas = Kept(config.quotas, parse_quotas, no_quotas, is_optional=True)
+        self._quota = Quota(config.quota.octets, config.quota.messages)
+        self._away_folder = config.away
+        self._away: dict[str, Kept[Away | None]] = {}  # by account
         self._counted: Accounts | None = None  # what is known of these accounts:
         self._is_ready_for_scram = False
         self.mistakes()  # reads all: from now on there is a last good one
@@ -35,8 +43,10 @@ class Directory:
     def mistakes(self) -> list[Mistake]:
         """What is wrong with the files as they stand; meanwhile the last good ones hold."""
         self.tables()
-        files = (self._accounts, self._aliases, self._lists, self._transforms)
-        return [kept.mistake for kept in files if kept.mistake is not None]
+        self._quotas.current()
+        files: tuple[Kept[Any], ...] = (self._accounts, self._aliases, self._lists, self._transforms, self._quotas)
+        found = [kept.mistake for kept in (*files, *self._away.values())]
+        return [mistake for mistake in found if mistake is not None]
 
     def tables(self) -> Tables:
         """All of it, at this moment."""
@@ -47,6 +57,18 @@ class Directory:
         return Tables(
             self._domains, self._default_domain, self._delimiter, accounts, aliases, lists, transforms, is_whole
         )
+
+    def quota(self, mailbox: Mailbox) -> Quota:
+        """How much may lie in the mailbox of an account."""
+        return quota_in(self._quotas.current(), mailbox, self._quota)
+
+    def away(self, mailbox: Mailbox) -> Away | None:
+        """What an account has its mail answered with, if it is away."""
+        kept = self._away.get(mailbox.key)
+        if kept is None:
+            kept = Kept[Away | None](self._away_folder / mailbox.key, parse_away, None, is_optional=True)
+            self._away[mailbox.key] = kept
+        return kept.current()
 
     def account(self, name: str) -> Account | None:
         """The account of a login name: an address, or a local part of the first domain."""

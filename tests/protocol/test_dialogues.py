@@ -26,7 +26,7 @@ SMTP_TEXT = "".join(path.read_text(encoding="utf-8") for path in FILES if protoc
 POP3_TEXT = "".join(path.read_text(encoding="utf-8") for path in FILES if protocol_of(path) == "pop3")
 
 # What a session never says: for the spool's reasons, or for the daemons' own.
-NOT_SAID = {"EXPIRED", "ALIAS_LOOP"}
+NOT_SAID = {"EXPIRED", "DELIVERED_BEFORE", "ALIAS_LOOP"}
 # What is said with a text of its own each time.
 OTHER_TEXT = {"GREETING", "HELLO", "HELP", "SYNTAX", "CHALLENGE"}
 

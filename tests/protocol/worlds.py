@@ -94,9 +94,9 @@ def _smtp_words(event: smtp_events.Event) -> str:
             words = f"response {escaped(response)}".rstrip()
         case smtp_events.SenderOffered(sender):
             words = f"mail {render_path(sender.reverse_path)}{render_parameters(sender.parameters)}"
-        case smtp_events.RecipientOffered(recipient, reverse_path):
+        case smtp_events.RecipientOffered(recipient, sender):
             parameters = render_parameters(recipient.parameters)
-            words = f"rcpt {render_path(recipient.forward_path)}{parameters} from {render_path(reverse_path)}"
+            words = f"rcpt {render_path(recipient.forward_path)}{parameters} from {render_path(sender.reverse_path)}"
         case smtp_events.ContentOffered(envelope):
             words = f"data {_envelope_words(envelope)}"
         case smtp_events.ContentReceived(octets):

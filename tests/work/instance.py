@@ -28,6 +28,10 @@ DOMAIN: Final = "example.org"
 PEOPLE: Final = ("alice", "bob", "carol")
 CONTENT: Final = b"Received: from a test\r\nSubject: hello\r\n\r\nHello.\r\n.\r\n..\r\nBye.\r\n"
 AT_ONCE: Final = Delivery(retry_after=(0.0,), settle_seconds=0.05)  # what was deferred is due again at once
+OVERWRITTEN: Final = (
+    ".worst_wait.tmp",
+    ".mailsrv.usage.tmp",
+)  # drafts of what is but remembered: the next one takes its place
 TURNS: Final = 3  # an entry may lead to a report, that to one to postmaster, and that to nothing more
 
 
@@ -142,7 +146,7 @@ def unfinished(config: Config) -> list[str]:
     found += [path for path in config.mail.glob("*/*/tmp/*") if path.name != LOCK_NAME]
     # An incident that was cut off is not among those that are shown.
     half_written = (path for path in config.var.rglob(".*.tmp") if config.incidents not in path.parents)
-    found += [path for path in half_written if path not in found]
+    found += [path for path in half_written if path not in found and path.name not in OVERWRITTEN]
     return sorted(str(path.relative_to(config.var)) for path in found)
 
 

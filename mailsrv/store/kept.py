@@ -2,22 +2,51 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 from mailsrv.model.mistake import Mistake
 
 logger = logging.getLogger(__name__)
 
+MAX_HOLD: Final = 1.0  # seconds
+
 T = TypeVar("T")
+
+
+class Hold:
+    """A short time in which many questions count as asked at once: what was looked at in it is not looked at again."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self._until = 0.0  # monotonic
+
+    @property
+    def is_on(self) -> bool:
+        return time.monotonic() < self._until
+
+    def begin(self) -> None:
+        """From now on, until the end, or for MAX_HOLD seconds."""
+        if not self.is_on:
+            self.number += 1
+            self._until = time.monotonic() + MAX_HOLD
+
+    def end(self) -> None:
+        """What is asked now is looked at."""
+        self._until = 0.0
 
 
 class Kept(Generic[T]):
     """The meaning of the file at `path`: what `parse(path, text)` gives, or raises as Mistake."""
 
-    def __init__(self, path: Path, parse: Callable[[Path, str], T], empty: T, *, is_optional: bool) -> None:
+    def __init__(
+        self, path: Path, parse: Callable[[Path, str], T], empty: T, *, is_optional: bool, hold: Hold | None = None
+    ) -> None:
         self._lock = threading.Lock()
+        self._hold = hold
+        self._held = 0  # the hold in which it was looked at
         self._is_optional = is_optional
         self._path = path
         self._parse = parse
@@ -27,9 +56,14 @@ class Kept(Generic[T]):
         self.mistake: Mistake | None = None  # what is wrong with the file as it stands now
 
     def current(self) -> T:
-        """The last good meaning. Costs one stat where nothing has changed. Safe in any thread."""
+        """The last good meaning. Costs one stat where nothing has changed, once in a hold. Safe in any thread."""
+        hold = self._hold
+        if hold is not None and self._held == hold.number and hold.is_on:
+            return self._good
         with self._lock:
             self._look()
+            if hold is not None:
+                self._held = hold.number
             return self._good
 
     def _look(self) -> None:

@@ -52,6 +52,7 @@ class Planner:
 
         `pause` is how long it was deferred, in seconds, where this process knows.
         """
+        self._directory.hold()  # until the batch is settled
         retry = (read_retry(self._spool.retry_path(entry_id)) if state is State.DEFERRED else None) or Retry(0, 0)
         plan, written = self._planned(state, entry_id, retry, self._decide, is_suspect=is_suspect)
         return replace(plan, waited=retry.waited_until(time.time(), pause)), written
@@ -59,6 +60,7 @@ class Planner:
     def settle(self, unserved: Container[str]) -> None:
         """A batch of plans is carried out, but for these destinations."""
         self._boxes.settle(unserved)
+        self._directory.release()
 
     def plan_overdue(self, entry_id: EntryId) -> tuple[Plan, list[Written]] | None:
         """What to tell the sender of a deferred entry that was just tried in vain, if anything; raises as `plan`."""

@@ -10,7 +10,7 @@ from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.accounts import Account, Accounts, Aliases, parse_accounts, parse_aliases
 from mailsrv.store.away import Away, parse_away
-from mailsrv.store.kept import Kept
+from mailsrv.store.kept import Hold, Kept
 from mailsrv.store.lists import Lists, parse_lists
 from mailsrv.store.quotas import Quota, Quotas, parse_quotas, quota_in
 from mailsrv.store.transforms import Transforms, parse_transforms, transformed
@@ -25,20 +25,29 @@ class Directory:
         no_aliases: Aliases = {}
         no_lists: Lists = {}
         no_quotas: Quotas = {}
+        self._hold = Hold()
         self._domains = frozenset(map(domain_key, config.domains))
         self._default_domain = config.domains[0]
         self._delimiter = config.routing.detail_delimiter
-        self._accounts = Kept(config.accounts, parse_accounts, no_accounts, is_optional=False)
-        self._aliases = Kept(config.aliases, parse_aliases, no_aliases, is_optional=True)
-        self._lists = Kept(config.lists, parse_lists, no_lists, is_optional=True)
-        self._transforms = Kept(config.transforms, parse_transforms, Transforms(), is_optional=True)
-        self._quotas = Kept(config.quotas, parse_quotas, no_quotas, is_optional=True)
+        self._accounts = Kept(config.accounts, parse_accounts, no_accounts, is_optional=False, hold=self._hold)
+        self._aliases = Kept(config.aliases, parse_aliases, no_aliases, is_optional=True, hold=self._hold)
+        self._lists = Kept(config.lists, parse_lists, no_lists, is_optional=True, hold=self._hold)
+        self._transforms = Kept(config.transforms, parse_transforms, Transforms(), is_optional=True, hold=self._hold)
+        self._quotas = Kept(config.quotas, parse_quotas, no_quotas, is_optional=True, hold=self._hold)
         self._quota = Quota(config.quota.octets, config.quota.messages)
         self._away_folder = config.away
         self._away: dict[str, Kept[Away | None]] = {}  # by account
         self._counted: Accounts | None = None  # what is known of these accounts:
         self._is_ready_for_scram = False
         self.mistakes()  # reads all: from now on there is a last good one
+
+    def hold(self) -> None:
+        """From now on, for a moment at most, edits take no effect: what is decided together is decided by the same."""
+        self._hold.begin()
+
+    def release(self) -> None:
+        """Edits take effect at the next question again."""
+        self._hold.end()
 
     def mistakes(self) -> list[Mistake]:
         """What is wrong with the files as they stand; meanwhile the last good ones hold."""
@@ -66,7 +75,9 @@ class Directory:
         """What an account has its mail answered with, if it is away."""
         kept = self._away.get(mailbox.key)
         if kept is None:
-            kept = Kept[Away | None](self._away_folder / mailbox.key, parse_away, None, is_optional=True)
+            kept = Kept[Away | None](
+                self._away_folder / mailbox.key, parse_away, None, is_optional=True, hold=self._hold
+            )
             self._away[mailbox.key] = kept
         return kept.current()
 

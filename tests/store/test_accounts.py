@@ -12,7 +12,7 @@ from mailsrv.model.address import GrammarError, Mailbox, parse_mailbox
 from mailsrv.model.mistake import Mistake
 from mailsrv.model.verifier import Verifier
 from mailsrv.store.accounts import parse_account_address, parse_accounts, parse_aliases, render_account
-from mailsrv.store.kept import Kept
+from mailsrv.store.kept import MAX_HOLD, Hold, Kept
 from mailsrv.store.lines import put_line
 from mailsrv.store.maildir import mailbox_path
 from tests.model import words
@@ -250,3 +250,32 @@ def test_a_file_that_must_be_there_keeps_the_last_good_one_while_it_is_not(tmp_p
     change(path, "bob@example.org $argon2id$b\n")
     assert accounts.current() == ("bob@example.org",)
     assert accounts.mistake is None
+
+
+def test_within_a_hold_a_file_is_looked_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "accounts"
+    change(path, "bob@example.org $argon2id$b\n")
+    hold = Hold()
+    accounts = Kept(path, lambda path, text: tuple(parse_accounts(path, text)), (), is_optional=False, hold=hold)
+    hold.begin()
+    assert accounts.current() == ("bob@example.org",)
+    change(path, "eve@example.org $argon2id$e\n")
+    assert accounts.current() == ("bob@example.org",)
+    hold.end()
+    assert accounts.current() == ("eve@example.org",)
+    change(path, "bob@example.org $argon2id$b\n")
+    hold.begin()
+    assert accounts.current() == ("bob@example.org",)
+
+
+def test_a_hold_that_nobody_ends_ends_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "accounts"
+    change(path, "bob@example.org $argon2id$b\n")
+    hold = Hold()
+    accounts = Kept(path, lambda path, text: tuple(parse_accounts(path, text)), (), is_optional=False, hold=hold)
+    hold.begin()
+    accounts.current()
+    change(path, "eve@example.org $argon2id$e\n")
+    later = time.monotonic() + MAX_HOLD
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    assert accounts.current() == ("eve@example.org",)

@@ -181,7 +181,7 @@ class SmtpConnection(Connection[Session]):
             self.session.refuse(reply.NOT_YOUR_ADDRESS)
 
     def _answer_recipient(self, event: RecipientOffered) -> None:
-        route = self._smtp.directory.route(event.recipient.forward_path, event.sender.reverse_path)
+        route = self._smtp.directory.answer(event.recipient.forward_path, event.sender.reverse_path)
         if not route.is_ours and self._account is None:
             self.session.refuse(reply.RELAY_DENIED)
         elif route.refusal is not None and not route.leads_somewhere:

@@ -50,7 +50,7 @@ class Reported:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is reported on: the entry, its sender, how it arrived, and the octets of its header."""
+    """What is reported on: its sender, how it arrived, and the octets of its header; `entry_id` is the report's own."""
 
     entry_id: EntryId
     sender: Sender

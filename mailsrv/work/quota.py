@@ -162,7 +162,7 @@ class Filler:
         for box, filling in self._fillings.items():
             try:
                 if not filling.added.messages:
-                    if filling.is_counted:
+                    if filling.is_counted and box.exists():
                         write_record(box, filling.record)
                 elif filling.key not in unserved and not self._is_spoiled:
                     there = filling.usage

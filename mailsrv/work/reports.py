@@ -81,14 +81,14 @@ class Reporter:
         """RFC 3461 §4.3: a report of which no recipient failed returns the header only."""
         reported = tuple(each.reported for each in news)
         is_whole = is_whole and any(each.action is Action.FAILED for each in reported)
-        subject = Subject(attempt.entry_id, sender, attempt.arrival, attempt.header)
+        entry_id = attempt.derived_id(word)
+        subject = Subject(entry_id, sender, attempt.arrival, attempt.header)
         now = Arrival(datetime.now(UTC), REPORT if sender.reverse_path is not None else LAST_REPORT)
         # RFC 8689 §5: a report shows what the message was about, and asks for what the message asked for.
         parameters = tuple(each for each in sender.parameters if each[0] == "REQUIRETLS")
         envelope = Envelope(Sender(None, parameters), (Recipient(to),))
         if is_international(subject, reported):
             envelope = envelope.saying_smtputf8()
-        entry_id = attempt.derived_id(word)
 
         def write(draft: Draft) -> None:
             draft.write(entry.render(envelope, now, entry_id))

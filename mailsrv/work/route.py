@@ -129,11 +129,13 @@ class Walk:
         notes: list[Note] | None = None,
         *,
         judges_posting: bool = True,
+        expands_lists: bool = True,
     ) -> None:
         self._tables = tables
         self._reverse_path = reverse_path
         self._notes = notes
         self._judges_posting = judges_posting
+        self._expands_lists = expands_lists
         self._route = Route(is_ours=False)
         self._followed: dict[str, bool] = {}  # aliases and lists, and whether all that they lead to is settled
         self._todo: list[tuple[Mailbox | str, Way, int]] = []
@@ -221,6 +223,8 @@ class Walk:
         self._note(depth, found.mailbox, "list", found.owner, " hears of failures; it leads to ", found.members)
         self._followed[key] = False
         self._route.lists.append(found)
+        if not self._expands_lists:
+            return
         further = Way(found.mailbox, found)
         self._todo.append((key, way, depth))
         self._todo += [(member, further, depth + 1) for member in reversed(found.members)]

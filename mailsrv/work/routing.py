@@ -164,6 +164,10 @@ class Directory:
         """Where mail of this sender leads."""
         return Walk(self.tables(), reverse_path).follow(forward_path)
 
+    def answer(self, forward_path: Mailbox, reverse_path: ReversePath) -> Route:
+        """The same as far as it matters to the client that asks: the members of a list do not."""
+        return Walk(self.tables(), reverse_path, expands_lists=False).follow(forward_path)
+
     def explain(
         self, forward_path: Mailbox, reverse_path: ReversePath, *, judges_posting: bool
     ) -> tuple[Route, list[Note]]:

@@ -243,3 +243,37 @@ def test_mail_that_flows_meanwhile_is_never_told_as_missing(config: Config) -> N
             os.waitpid(pid, 0)
     assert audits > 3
     assert maildir_of(config, "bob").is_dir()
+
+
+LISTS = """[list@example.org]
+owner = carol@example.org
+post = anybody
+alice@example.org
+ghost@example.org
+dave@example.net
+[nobody@example.org]
+owner = carol@example.org
+post = anybody
+"""
+
+
+def test_lists_answers_warnings_and_reports_of_success_balance(tmp_path: Path) -> None:
+    aliases = "team@example.org: alice@example.org, dave@example.net, nowhere@example.org\n"
+    config = make(tmp_path, aliases, LISTS, "inbound *@old.example -> *@example.org\n")
+    ledger.begin(config.books)
+    config.quotas.write_text("bob@example.org messages=4\ncarol@example.org octets=100\n")
+    config.away.mkdir()
+    (config.away / "bob@example.org").write_text("I am away.\n")
+    letter = b"Received: x\r\nTo: bob@example.org\r\n\r\nHello.\r\n"
+    for _ in range(6):
+        accept(config, "bob@example.org", content=letter)
+    accept(config, "list@example.org", "team@example.org", "bob+x@old.example", "nobody@example.org")
+    accept(config, "carol@example.org", content=letter + b"x" * 200)
+    for receiver in ("alice@example.org", "list@example.org", "team@example.org", "ghost@example.org"):
+        notify = f"X-Receiver: <{receiver}> NOTIFY=SUCCESS,FAILURE\r\n"
+        accept(config, block=f"X-Sender: <carol@example.org> RET=FULL\r\n{notify}".encode(), content=letter)
+    accept(config, "alice@example.org", content=b"Delivered-To: alice@example.org\r\n" + letter)
+    for _ in range(4):
+        deliver(config)
+        found = audit(config)
+        assert (found.missing, found.doubled) == ((), ())

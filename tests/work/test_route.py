@@ -157,6 +157,16 @@ def test_lists_that_lead_to_each_other_are_a_loop_that_is_found(tmp_path: Path) 
     ) in (Directory(config).dangling())
 
 
+def test_a_client_is_answered_without_looking_at_each_member(tmp_path: Path) -> None:
+    directory = Directory(make(tmp_path, lists=LISTS + "ghost@example.org\n"))
+    found = directory.answer(parse_mailbox("team@example.org"), ALICE)
+    assert (found.local, found.remote, found.lost, found.refusal) == ({}, {}, [], None)
+    assert found.leads_somewhere
+    assert found.is_ours
+    refused = directory.answer(parse_mailbox("team@example.org"), parse_mailbox("x@example.org"))
+    assert (refused.refusal, refused.leads_somewhere) == (reply.MAY_NOT_POST, False)
+
+
 def test_a_list_with_its_own_address_as_owner_is_no_way_around_anything(tmp_path: Path) -> None:
     lists = "[a@example.org]\nowner = a@example.org\nbob@example.org\n"
     assert route_in(make(tmp_path, lists=lists), "a@example.org", None).refusal is reply.MAY_NOT_POST

@@ -22,7 +22,7 @@ def clone(place: Path) -> Iterator[Clone]:
 @pytest.mark.timeout(240)
 def test_the_lines_of_operations_md_do_what_it_says(clone: Clone) -> None:
     blocks = _blocks((clone.folder / "docs" / "OPERATIONS.md").read_text())
-    balance, lose, write_off, trace, queue, wait, kill = (
+    balance, lose, write_off, trace, queue, wait, kill, route, told, full = (
         clone.run(f"[ ! -e .variables ] || source ./.variables\n{block}{KEPT}") for block in blocks
     )
     assert balance.endswith("\nbalanced\n")
@@ -37,5 +37,10 @@ def test_the_lines_of_operations_md_do_what_it_says(clone: Clone) -> None:
     assert "451 4.3.0" in wait
     assert "in the mailbox of admin@localhost" in wait
     assert kill.endswith("\nbalanced\n")
+    assert "delivered here" in route
+    assert "550 5.1.1 no such mailbox here" in route
+    assert "two@localhost -> one@localhost -> two@localhost\nexit code 1\n" in route
+    assert told.endswith("Action: delivered\n")
+    assert " of 1073741824 " in full
     new = clone.folder / "var" / "mail" / "localhost" / "admin" / "new"
-    assert len(list(new.iterdir())) == 6  # all that was sent, but for the one that was lost
+    assert len(list(new.iterdir())) == 8  # all that was sent, but for the one that was lost, and a report

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, boxes, faults, instance, mail, people, queue, routes, watch
+from mailsrv.cli import bans, books, boxes, drill, faults, instance, mail, people, queue, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -35,6 +35,7 @@ for command in (
     *queue.COMMANDS,
     *watch.COMMANDS,
     *faults.COMMANDS,
+    *drill.COMMANDS,
 ):
     main.add_command(command)
 

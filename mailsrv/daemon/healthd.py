@@ -33,7 +33,7 @@ class Health:
         self._heart = heart
         self._events = Events()
         self._keeper = Keeper(LISTENING, lambda program: listening.borrow(config.sockets_path(program)))
-        self._rounds = Rounds(config, Supervisor(config.supervisor_socket))
+        self._rounds = Rounds(config, Supervisor(config.supervisor_socket), self._beat)
         self._turns = 0
 
     def run(self) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,10 @@ SIGNAL: Final = signal.SIGUSR1
 FILES_SIGNAL: Final = signal.SIGRTMIN
 MOST_FILES: Final = 2000
 _SETTLED: Final = 0.1  # seconds without growth after which the stacks are whole
+
+
+def _no_tick() -> None:
+    """Nobody else waits."""
 
 
 def write_on_signal(path: Path) -> None:
@@ -31,8 +36,11 @@ def write_on_signal(path: Path) -> None:
     threading.Thread(target=_write_files, args=(_files_of(path),), name="evidence", daemon=True).start()
 
 
-def request(pid: int, path: Path, timeout: float) -> str:
-    """The stacks of a process that called `write_on_signal`, or why there are none, after at most `timeout` seconds."""
+def request(pid: int, path: Path, timeout: float, tick: Callable[[], None] = _no_tick) -> str:
+    """The stacks of a process that called `write_on_signal`, or why there are none, after at most `timeout` seconds.
+
+    `tick` is called again and again meanwhile.
+    """
     before = _size(path)
     try:
         os.kill(pid, SIGNAL)
@@ -42,6 +50,7 @@ def request(pid: int, path: Path, timeout: float) -> str:
     size = before
     while time.monotonic() < deadline:
         time.sleep(_SETTLED)
+        tick()
         if _size(path) == size > before:
             break
         size = _size(path)
@@ -49,7 +58,7 @@ def request(pid: int, path: Path, timeout: float) -> str:
     return text or "no stacks: the process did not answer\n"
 
 
-def request_files(pid: int, path: Path, timeout: float) -> list[str]:
+def request_files(pid: int, path: Path, timeout: float, tick: Callable[[], None] = _no_tick) -> list[str]:
     """What such a process has open; empty where it does not answer within `timeout` seconds."""
     files = _files_of(path)
     with contextlib.suppress(OSError):
@@ -57,7 +66,8 @@ def request_files(pid: int, path: Path, timeout: float) -> list[str]:
         os.kill(pid, FILES_SIGNAL)
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline and not files.exists():
-            time.sleep(_SETTLED / 10)
+            time.sleep(_SETTLED / 5)
+            tick()
         return files.read_text("utf-8", "replace").splitlines()
     return []
 

@@ -23,7 +23,7 @@ class Attempts:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._deaths_path = path.with_name(f"{path.name}.deaths")
+        self._deaths_path = _deaths_of(path)
         self._fd = -1
         self._is_full = False
         self._deaths: dict[str, list[float]] = {}
@@ -78,6 +78,15 @@ class Attempts:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         return self._fd
+
+
+def count_deaths(slot: Path) -> int:
+    """How many deaths are known of what waits to be decided; raises OSError."""
+    return sum(map(len, _read_deaths(_deaths_of(slot)).values()))
+
+
+def _deaths_of(slot: Path) -> Path:
+    return slot.with_name(f"{slot.name}.deaths")
 
 
 def _read_deaths(path: Path) -> dict[str, list[float]]:

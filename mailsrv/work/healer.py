@@ -55,9 +55,10 @@ class Restart:
 class Healer:
     """What is being healed, and what is to be next; `turn` is called again and again and never waits long."""
 
-    def __init__(self, config: Config, manager: Manager) -> None:
+    def __init__(self, config: Config, manager: Manager, tick: Callable[[], None]) -> None:
         self._config = config
         self._manager = manager
+        self._tick = tick  # called while evidence is waited for
         self._course = Course(config.health.slow_clock)
         self._course.read(recall(config.courses), time.monotonic())
         self._current: Restart | None = None
@@ -78,9 +79,8 @@ class Healer:
             return False
         rule, step = rule_of(symptom), self._course.step(process.name, symptom, now)
         logger.warning("%s is restarted: %s (step %d: %s)", process.name, symptom.value, step, step.name.lower())
-        place = evidence.keep(
-            self._config, process.name, symptom, pid=process.pid, facts={"step": step.name.lower(), **facts}
-        )
+        facts = {"step": step.name.lower(), **facts}
+        place = evidence.keep(self._config, process.name, symptom, pid=process.pid, facts=facts, tick=self._tick)
         self._course.begin(process.name, symptom, now)
         self._next.append(Restart(process.name, symptom, rule.action, place=place))
         if step >= Step.NEIGHBOURS:

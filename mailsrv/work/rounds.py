@@ -5,7 +5,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ HEALING_PAUSE: Final = 0.25  # seconds between looks at what is being healed
 class Rounds:
     """`turn` is called often, and looks at everything when it is time to."""
 
-    def __init__(self, config: Config, supervisor: Supervisor) -> None:
+    def __init__(self, config: Config, supervisor: Supervisor, tick: Callable[[], None]) -> None:
         self._config = config
         self._supervisor = supervisor
         self._spool = Spool(config.spool)
@@ -55,7 +55,8 @@ class Rounds:
         self._next = 0.0
         self._next_healing = 0.0
         self.answered = time.monotonic()  # when supervisord last did
-        self.healer = Healer(config, supervisor)
+        self.healer = Healer(config, supervisor, tick)
+        self._tick = tick  # called while evidence is waited for
         self.prober = Prober(config, lambda name: self._states.get(name) is ProcessState.RUNNING, self._progress_of)
 
     def pause(self) -> float:
@@ -206,7 +207,7 @@ class Rounds:
         times = self._ended.setdefault(f"{program} {symptom.value}", deque(maxlen=STORM))
         if len(times) < STORM or now - times[0] > STORM_SECONDS:
             times.append(now)
-            evidence.keep(self._config, program, symptom, pid=pid, facts=facts)
+            evidence.keep(self._config, program, symptom, pid=pid, facts=facts, tick=self._tick)
 
     def _progress_of(self, program: str) -> int:
         beat = read_beat(self._config.beat_path(program))

@@ -169,8 +169,11 @@ def test_a_mistake_in_accounts_is_told_by_line_and_the_last_good_ones_hold(insta
     checked = instance.mailsrv("check")
     assert checked.returncode == 1
     assert f"accounts:{good.count(chr(10)) + 1}: expected ADDRESS and an argon2 hash" in checked.stdout
-    assert "accounts:2: expected ADDRESS" in instance.mailsrv("up").stderr
-    wait_until(lambda: any("accounts:2" in each for each in instance.status()["problems"]), "status tells of it")
+    assert f"accounts:{good.count(chr(10)) + 1}: expected ADDRESS" in instance.mailsrv("up").stderr
+    wait_until(
+        lambda: any(f"accounts:{good.count(chr(10)) + 1}" in each for each in instance.status()["problems"]),
+        "status tells of it",
+    )
     instance.send(b"Subject: still here\r\n\r\nbody\r\n")
     instance.wait_delivered(1)
     accounts.write_text(good)

@@ -12,7 +12,7 @@ import pytest
 
 from mailsrv import config
 from mailsrv.cli.main import main
-from mailsrv.host import supervisord_conf
+from mailsrv.host import supervisord_conf, systemd_unit
 from mailsrv.store.spool import State
 from mailsrv.work import symptoms
 
@@ -28,6 +28,11 @@ def test_mailsrv_toml_in_the_repository_is_the_default_configuration() -> None:
 def test_supervisord_conf_in_the_repository_is_what_is_written_for_it() -> None:
     expected = supervisord_conf.render(lambda program: f'"%(here)s/bin/mailsrv-{program}"')
     assert (ROOT / "supervisord.conf").read_text() == expected
+
+
+def test_the_unit_in_contrib_is_what_init_writes_for_an_instance_in_srv() -> None:
+    expected = systemd_unit.render(Path("/srv/mailsrv"), "/srv/mailsrv/.venv/bin/python", "mailsrv", "mailsrv")
+    assert (ROOT / "contrib" / systemd_unit.FILE_NAME).read_text() == expected
 
 
 def test_every_program_has_a_launcher_that_execs_its_module() -> None:

@@ -34,7 +34,7 @@ DISK: Final = "512m"
 PATIENCE: Final = 60.0  # seconds, on an instance whose windows are short
 # Windows that are short enough to watch: what takes minutes or days takes seconds.
 QUICK: Final[dict[str, Any]] = {
-    "interval": 0.5,
+    "interval": 0.25,
     "beat_limit": 3.0,
     "memory_limit": 300.0,
     "descriptor_limit": 200,

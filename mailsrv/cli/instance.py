@@ -35,6 +35,7 @@ _PORT_BASE_HELP: Final = (
 @click.option("--port-base", type=click.IntRange(1, 65531), help=_PORT_BASE_HELP)
 @click.option("--standard-ports", is_flag=True, help="25, 587, 465, 110 and 995; takes root to start.")
 @click.option("--run-as", default="mailsrv", show_default=True, help="The user to become when started by root.")
+@click.option("--systemd", is_flag=True, help="Write DIR/mailsrv.service as well, a hardened unit.")
 def init(
     folder: Path,
     domains: tuple[str, ...],
@@ -43,6 +44,7 @@ def init(
     port_base: int | None,
     standard_ports: bool,
     run_as: str,
+    systemd: bool,
 ) -> None:
     """Make a new instance in DIR.
 
@@ -66,6 +68,7 @@ def init(
     os.chdir(folder)
     config = configuration.load(Path())
     more, password = work.complete(config)
+    more += work.write_unit(config) if systemd else []
     for each in (*made, *more):
         click.echo(f"made {each}")
     _tell_password(config, password)

@@ -1,6 +1,7 @@
 """Root is for binding ports; whoever reads mail or the network is somebody else (`run_as`)."""
 
 import ctypes
+import grp
 import os
 import pwd
 import signal
@@ -63,6 +64,12 @@ def owner(user: str) -> tuple[int, int] | None:
         return None
     entry = _entry_of(user)
     return entry.pw_uid, entry.pw_gid
+
+
+def account_of(user: str) -> tuple[str, str]:
+    """The names of the user and the group that the programs run as: of `user` where we are root, else our own."""
+    entry = _entry_of(user) if os.geteuid() == 0 else pwd.getpwuid(os.geteuid())
+    return entry.pw_name, grp.getgrgid(entry.pw_gid).gr_name
 
 
 def group_of(user: str) -> int | None:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mailsrv.config import Config, render
-from mailsrv.host import supervisord_conf
+from mailsrv.host import supervisord_conf, systemd_unit
 from mailsrv.host.certificates import self_signed
 from mailsrv.host.passwords import hash_password
-from mailsrv.host.privileges import create_system_user, give, group_of, owner, user_exists
+from mailsrv.host.privileges import account_of, create_system_user, give, group_of, owner, user_exists
 from mailsrv.host.scram import make_verifier, prepared
 from mailsrv.model.address import Mailbox
 from mailsrv.model.mistake import Mistake
@@ -91,6 +91,16 @@ def add_probe(config: Config) -> list[str]:
     if (ids := owner(config.run_as)) is not None:
         give(config.probe, ids)
     return [f"the account {mailbox}, for messages by which health tries the way through"]
+
+
+def write_unit(config: Config) -> list[str]:
+    """Write the systemd unit, and make what `up` could not make without root; says what was made. Raises OSError."""
+    made = add_probe(config)
+    path = config.root.absolute() / systemd_unit.FILE_NAME
+    user, group = account_of(config.run_as)
+    write_file(path, systemd_unit.render(path.parent, sys.executable, user, group).encode())
+    path.chmod(0o644)
+    return [*made, f"{path}; `systemctl enable --now {path}` starts it"]
 
 
 def owner_is_missing(config: Config) -> bool:

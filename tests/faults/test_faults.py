@@ -311,6 +311,22 @@ def test_a_flood_that_overflows_the_kernels_queue_of_events(config: Config) -> N
         assert_arrived_once(config, bob=FLOOD)
 
 
+def test_a_flood_of_100_000_files_that_are_no_mail_overflows_the_queue_as_it_is(config: Config) -> None:
+    """Names that begin with a dot are left alone: what is tried is the loss of events, with the kernel's own limit."""
+    with contextlib.ExitStack() as stack:
+        control = Inotify(config.spool)
+        stack.callback(control.close)
+        delivery = stack.enter_context(Running(config))
+        delivery.wait_turns(1)
+        with delivery.stopped():
+            for number in range(100_000):
+                (config.spool / f".{number}").touch()
+                if number % 33_333 == 0:
+                    drop(config, f"{number}.eml", MAIL)
+        assert control.has_overflown()
+        assert_arrived_once(config, bob=4)
+
+
 @is_root
 def test_the_limit_of_watches_is_reached(config: Config) -> None:
     def take() -> None:

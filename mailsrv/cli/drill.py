@@ -1,6 +1,7 @@
 """drill: the healing tried out, on a temporary instance or on this one, while mail flows."""
 
 import contextlib
+import random
 import shutil
 import signal
 import socket
@@ -170,7 +171,7 @@ def _flow(config: Config, mailbox: Mailbox) -> Flow:
 
 def _free_ports() -> int:
     """A base such that the ports of an instance are free now."""
-    for base in PORTS:
+    for base in random.sample(PORTS, len(PORTS)):  # another drill may look for some now
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             for offset in PORT_OFFSETS.values():
                 listener = stack.enter_context(socket.socket())

@@ -188,8 +188,10 @@ def test_a_program_that_cannot_start_is_tried_again_for_ever(make_instance: Call
     instance = make_instance(**QUICK, health__slow_clock=1)
     conf = instance.root / "supervisord.conf"
     instance.down()
-    conf.write_text(conf.read_text().replace("startretries=20", "startretries=1"))
+    # On a slow machine Python takes more than a second to find out that it cannot start.
+    conf.write_text(conf.read_text().replace("startretries=20", "startretries=1").replace("startsecs=1", "startsecs=5"))
     instance.up()
+    instance.wait_until_running("pop3")
     toml = instance.root / "mailsrv.toml"
     good = toml.read_text()
     toml.write_text("nonsense")

@@ -42,9 +42,7 @@ def running_instance(open_place: Path) -> Iterator[Instance]:
 @pytest.fixture
 def instance(running_instance: Instance) -> Instance:
     """The instance, with an empty mailbox."""
-    if running_instance.new_mail.is_dir():
-        for path in running_instance.new_mail.iterdir():
-            path.unlink()
+    Mailbox(running_instance).empty()  # also of what another program has moved to cur/
     return running_instance
 
 

@@ -1,12 +1,12 @@
 """SASL as SMTP (RFC 4954) and POP3 (RFC 5034) carry it: base64, and the mechanisms that hand over a password.
 
-An exchange takes each response of the client, decoded, and answers with a step. `None` in the place of the first one
-says that the command brought no initial response.
+A server's exchange takes each response of the client, decoded, and answers with a step. `None` in the place of the
+first one says that the command brought no initial response. A client's makes the responses.
 """
 
 import base64
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,3 +95,59 @@ def _text(octets: bytes) -> str | None:
         return octets.decode("utf-8")
     except UnicodeDecodeError:
         return None
+
+
+# --- the client's side -----------------------------------------------------------------------------
+
+
+class Exchange(Protocol):
+    """One login of ours at another server."""
+
+    @property
+    def mechanism(self) -> str: ...
+
+    @property
+    def is_convinced(self) -> bool:
+        """Whether the server may be believed that we are in: with some mechanisms it has to prove itself."""
+
+    def initial(self) -> bytes | None:
+        """The initial response, where there is one."""
+
+    def respond(self, challenge: bytes) -> bytes | None:
+        """The response to a challenge; None where it is not what belongs there."""
+
+
+class PlainLogin:
+    """PLAIN, RFC 4616."""
+
+    mechanism = "PLAIN"
+    is_convinced = True
+
+    def __init__(self, user: str, password: str) -> None:
+        self._message = f"\0{user}\0{password}".encode()
+
+    def initial(self) -> bytes:
+        """All there is."""
+        return self._message
+
+    def respond(self, challenge: bytes) -> bytes | None:  # noqa: ARG002
+        """A server that asks again has not understood."""
+        return None
+
+
+class LoginLogin:
+    """LOGIN: name and password, each when asked; not all servers take the name before."""
+
+    mechanism = "LOGIN"
+    is_convinced = True
+
+    def __init__(self, user: str, password: str) -> None:
+        self._answers = [password.encode(), user.encode()]
+
+    def initial(self) -> bytes | None:
+        """None."""
+        return None
+
+    def respond(self, challenge: bytes) -> bytes | None:  # noqa: ARG002
+        """The name, then the password."""
+        return self._answers.pop() if self._answers else None

@@ -13,6 +13,8 @@ Cut = Callable[[list[bytes]], Iterable[bytes]]
 _ESCAPE = re.compile(r"\\(?:\{(\d+)\*((?:[^\\}]|\\.)*)\}|x([0-9a-fA-F]{2})|(.))", re.DOTALL)
 _REPETITION = re.compile(r"\\\{(\d+)\*((?:[^\\}]|\\.)*)\}")
 _TIMES = re.compile(r"(\d+) times ")
+# Where we are the client, the file says the same, and the session hears what the server says.
+_OTHER_SIDE = {"S:": "C:", "S>": "C>", "C:": "S:", "C!": "S!"}
 _PLAIN = {"r": "\r", "n": "\n", "t": "\t", "0": "\0", "s": " ", "\\": "\\"}
 
 
@@ -49,11 +51,12 @@ class World(Protocol):
         """Take all events there are; each is put into words, and answered as `answer` says."""
 
 
-def read(path: Path) -> Dialogue:
-    """The dialogue in the file."""
+def read(path: Path, *, is_client: bool = False) -> Dialogue:
+    """The dialogue in the file, in which the session is the server's or the client's."""
     dialogue = Dialogue("", [], [Turn(done="greet")])
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         kind, text = line[:2], line[2:].removeprefix(" ")
+        kind = _OTHER_SIDE.get(kind, kind) if is_client else kind
         if line.startswith("#"):
             dialogue.title = dialogue.title or line[1:].strip()
         elif line.startswith("! "):

@@ -8,6 +8,7 @@ import pytest
 from mailsrv.model.language import Language
 from mailsrv.model.reply import Reply
 from mailsrv.protocol import pop3_commands, pop3_events, pop3_texts, smtp_commands
+from tests.protocol.client_world import ClientWorld
 from tests.protocol.dialogue import FOLDER, Cut, World, glued, octet_by_octet, play, read, whole
 from tests.protocol.worlds import REPLIES, Pop3World, SmtpWorld
 
@@ -35,13 +36,15 @@ def world_of(path: Path, settings: list[tuple[str, str]], cut: Cut) -> World:
     """The session that the upper folder of the file names."""
     if protocol_of(path) == "smtp":
         return SmtpWorld(settings)
+    if protocol_of(path) == "smtp_client":
+        return ClientWorld(settings)
     return Pop3World(settings, piece=1 if cut is octet_by_octet else 1 << 16)
 
 
 @pytest.mark.parametrize("path", FILES, ids=name_of)
 @pytest.mark.parametrize("cut", [whole, octet_by_octet, glued], ids=lambda cut: cut.__name__)
 def test_a_dialogue_goes_as_written(path: Path, cut: Cut) -> None:
-    dialogue = read(path)
+    dialogue = read(path, is_client=protocol_of(path) == "smtp_client")
     play(dialogue, world_of(path, dialogue.settings, cut), cut)
 
 

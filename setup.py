@@ -36,7 +36,7 @@ TEST_REQUIRES = [
     "setuptools>=69",  # setup.py is type-checked and read by the tests
 ]
 
-PROGRAMS = ["smtpd", "deliverd", "pop3d", "healthd"]
+PROGRAMS = ["smtpd", "deliverd", "pop3d", "relayd", "healthd"]
 
 setup(
     name="mailsrv",

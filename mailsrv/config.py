@@ -22,6 +22,7 @@ from mailsrv.settings import (
     Logins,
     Pop3,
     Quotas,
+    Relay,
     Routing,
     Smtp,
     described,
@@ -50,6 +51,7 @@ TABLES: Final[Mapping[str, type]] = {
     "routing": Routing,
     "quota": Quotas,
     "delivery": Delivery,
+    "relay": Relay,
     "health": Health,
     "ledger": Ledger,
     "drill": Drill,
@@ -88,6 +90,7 @@ class Config:
     routing: Routing = field(default_factory=Routing)
     quota: Quotas = field(default_factory=Quotas)
     delivery: Delivery = field(default_factory=Delivery)
+    relay: Relay = field(default_factory=Relay)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
     drill: Drill = field(default_factory=Drill)
@@ -127,9 +130,18 @@ class Config:
         return self.run / "spool.turn"
 
     @property
-    def attempt(self) -> Path:
-        """What delivery has in hand."""
-        return self.run / "delivery.attempt"
+    def relay_turns(self) -> Path:
+        """The same for the relay, which moves other entries than delivery does."""
+        return self.run / "relay.turn"
+
+    @property
+    def relay_password(self) -> Path:
+        """The password for the smarthost, alone in its file."""
+        return self.var / "relay.password"
+
+    def attempt_path(self, program: str) -> Path:
+        """What delivery, or the relay, has in hand."""
+        return self.run / f"{program}.attempt"
 
     @property
     def worst_wait(self) -> Path:
@@ -324,6 +336,23 @@ def render(config: Config) -> str:
     for table in fields(config):
         if table.name in TABLES:
             lines += ["", f"[{table.name}]", *_render_settings(getattr(config, table.name))]
+    return "\n".join(lines) + "\n"
+
+
+def edited(text: str, table: str, values: Mapping[str, object]) -> str:
+    """The text of a `mailsrv.toml` with these settings of a table changed, and everything else as it stands."""
+    lines = text.splitlines()
+    if f"[{table}]" not in (line.strip() for line in lines):
+        lines += ["", f"[{table}]"]
+    start = next(number for number, line in enumerate(lines) if line.strip() == f"[{table}]") + 1
+    for key, value in values.items():
+        end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
+        found = [at for at in range(start, end) if re.match(rf"\s*{re.escape(key)}\s*=", lines[at])]
+        line = f"{key} = {_render_value(value)}"
+        if found:
+            lines[found[0]] = line
+        else:
+            lines.insert(start, line)
     return "\n".join(lines) + "\n"
 
 

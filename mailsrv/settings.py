@@ -72,11 +72,19 @@ def is_network(value: object) -> bool:
         return False
 
 
+def is_host_and_port(value: object) -> bool:
+    """Whether it is a host, by name or address (of IPv6 in brackets), and a port."""
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    is_known = is_host_name(host) or is_ip_address(host.strip("[]"))
+    return is_known and port.isascii() and port.isdigit() and 0 < int(port) < 65536
+
+
 def is_list_of(check: Callable[[Any], bool], *, least: int = 1) -> Callable[[Any], bool]:
     """A check for lists of so many values at least."""
     return lambda value: isinstance(value, list | tuple) and len(value) >= least and all(check(each) for each in value)
 
 
+RELAY_TLS: Final = ("none", "opportunistic", "starttls", "tls")
 _PORT: Final = (is_integer(0, 65535), "a port from 1 to 65535, or 0 to switch it off")
 _SECONDS: Final = (is_number(0.01, 10_000_000), "a number of seconds")
 # Below stopwaitsecs in supervisord.conf, after which a program is killed.
@@ -314,6 +322,55 @@ class Delivery:
     )
     give_up_after: float = field(
         default=432_000, metadata=described("seconds until a waiting message is returned", *_SECONDS)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Where `relay` sends mail for elsewhere; without a smarthost it waits in spool/remote/."""
+
+    smarthosts: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            "HOST:PORT of the server that takes all of it; of several, the next where one cannot be reached",
+            is_list_of(is_host_and_port, least=0),
+            'a list such as ["smtp.example.net:587"]',
+        ),
+    )
+    tls: str = field(
+        default="opportunistic",
+        metadata=described(
+            '"tls" from the first octet, "starttls", "opportunistic" (STARTTLS if offered), or "none"',
+            lambda value: value in RELAY_TLS,
+            f"one of {', '.join(RELAY_TLS)}",
+        ),
+    )
+    user: str = field(
+        default="", metadata=described("to log in with; the password stands in var/relay.password", is_text, "a name")
+    )
+    ca_file: str = field(
+        default="",
+        metadata=described("certificates to trust with tls and starttls, in place of the system's", is_path, "a path"),
+    )
+    source_address: str = field(
+        default="",
+        metadata=described(
+            "the address to connect from; empty leaves it to the system",
+            lambda value: value == "" or is_ip_address(value),
+            "an IP address, or nothing",
+        ),
+    )
+    max_connections: int = field(
+        default=20, metadata=described("at once, in all", is_integer(1, 1000), "a number from 1 to 1000")
+    )
+    max_connections_per_destination: int = field(
+        default=5, metadata=described("at once, to one destination", is_integer(1, 1000), "a number from 1 to 1000")
+    )
+    connect_timeout: float = field(
+        default=30, metadata=described("seconds to wait for a connection", is_number(1, 300), "seconds up to 300")
+    )
+    drain_seconds: float = field(
+        default=10, metadata=described("for transactions under way when we are stopped", *_DRAIN)
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, boxes, drill, faults, instance, mail, people, queue, routes, watch
+from mailsrv.cli import bans, books, boxes, drill, faults, instance, mail, people, queue, relays, routes, watch
 from mailsrv.cli.context import Commands
 
 
@@ -29,6 +29,7 @@ for command in (
     *people.COMMANDS,
     *routes.COMMANDS,
     *boxes.COMMANDS,
+    *relays.COMMANDS,
     *bans.COMMANDS,
     *books.COMMANDS,
     *mail.COMMANDS,

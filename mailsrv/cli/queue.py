@@ -53,7 +53,8 @@ def show_entry(ctx: click.Context, entry_id: str, is_json: bool) -> None:
     with file:
         octets = file.read(MAX_SHOWN_HEADER)
     head = octets.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").replace("\r\n", "\n")
-    retry = read_retry(Spool(config.spool).retry_path(entry.entry_id)) if entry.state is State.DEFERRED else None
+    sidecar = Spool(config.spool).retry_path(entry.entry_id, entry.state)
+    retry = read_retry(sidecar) if entry.state.has_sidecar else None
     if is_json:
         tried = retry.to_json() if retry else None
         print_json(asdict(entry) | {"state": entry.state.value, "head": head, "retry": tried})
@@ -87,15 +88,17 @@ def export_entry(ctx: click.Context, entry_id: str, target: Path | None) -> None
 
 
 @queue.command("retry")
-@click.option("--all", "is_all", is_flag=True, help="Everything that is deferred.")
+@click.option("--all", "is_all", is_flag=True, help="Everything that waits.")
 @click.argument("entry_ids", metavar="[ID...]", nargs=-1)
 @click.pass_context
 def retry_entries(ctx: click.Context, is_all: bool, entry_ids: tuple[str, ...]) -> None:
-    """Have deferred entries be tried at once."""
+    """Have entries that wait, for delivery or for the relay, be tried at once."""
     config = enter(ctx)
     if is_all == bool(entry_ids):
         raise click.UsageError("expected either IDs or --all")
-    ids = [str(each) for each in Spool(config.spool).entries(State.DEFERRED)] if is_all else entry_ids
+    spool = Spool(config.spool)
+    waiting = [str(each) for state in State if state.has_sidecar for each in spool.entries(state)]
+    ids = waiting if is_all else entry_ids
     _do_each(ids, Operator(config).retry, "is tried again")
 
 

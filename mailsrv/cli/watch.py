@@ -52,7 +52,7 @@ def check(ctx: click.Context, is_json: bool) -> None:
 @click.argument("service")
 @click.pass_context
 def restart(ctx: click.Context, service: str) -> None:
-    """Restart one program: smtp, delivery, pop3, health.
+    """Restart one program: smtp, delivery, pop3, relay, health.
 
     It finishes what it has begun, and no client gets a refused connection meanwhile.
     """

@@ -1,4 +1,4 @@
-"""scramp: the server's side of SCRAM-SHA-256 and SCRAM-SHA-256-PLUS (RFC 5802, 7677), and the verifiers for it.
+"""scramp: SCRAM (RFC 5802, 7677), mostly the server's side of it, with and without PLUS, and the verifiers for it.
 
 Somebody unknown is led through the same conversation as everybody else, with a salt that is always the same for the
 same name, and fails at its end: whether there is an account does not show. Nothing that the library says of a mistake
@@ -15,7 +15,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
-from scramp import ScramException, ScramMechanism
+from scramp import ScramClient, ScramException, ScramMechanism
 from scramp.utils import ServerError, saslprep
 
 from mailsrv.model.verifier import KEY_OCTETS, Verifier
@@ -31,6 +31,9 @@ MAX_MESSAGE: Final = 4096  # octets; names and nonces are far shorter, and prepa
 # The library refuses the name tls-exporter: it is told this of every binding, and `_Gs2Header` what was really bound.
 _ANY_BINDING: Final = "tls-unique"
 
+MAX_ITERATIONS: Final = 1_000_000  # that a server may ask of us: a second of work
+
+_ITERATIONS: Final = re.compile(r",i=([0-9]{1,9})(?:,|$)")
 _GS2_HEADER: Final = re.compile(r"(?:[ny]|p=([A-Za-z0-9.-]+)),(?:a=([^,]+))?,")  # RFC 5802 §7
 _SASLNAME: Final = re.compile(r"(?:[^=,\0]|=2C|=3D)+")
 
@@ -157,3 +160,38 @@ def _unescaped(saslname: str) -> str:
     if saslname and not _SASLNAME.fullmatch(saslname):
         raise MalformedMessageError
     return saslname.replace("=2C", ",").replace("=3D", "=")
+
+
+class ClientSide:
+    """Our own login at another server. It counts only once the server has shown that it knows the password as well."""
+
+    def __init__(self, mechanism: str, user: str, password: str) -> None:
+        self.mechanism = mechanism
+        self._client: Any = ScramClient([mechanism], user, password)
+        self._answers = [self._acknowledge, self._prove]
+        self.is_convinced = False
+
+    def initial(self) -> bytes | None:
+        """The client's first message."""
+        first: str = self._client.get_client_first()
+        return first.encode()
+
+    def respond(self, challenge: bytes) -> bytes | None:
+        """The answer to the server's first message, and to its last; None where it is not what belongs there."""
+        try:
+            return self._answers.pop()(_text(challenge)) if self._answers else None
+        except (ScramException, MalformedMessageError):
+            return None
+
+    def _prove(self, text: str) -> bytes:
+        iterations = _ITERATIONS.search(text)
+        if iterations is None or int(iterations[1]) > MAX_ITERATIONS:
+            raise MalformedMessageError
+        self._client.set_server_first(text)
+        final: str = self._client.get_client_final()
+        return final.encode()
+
+    def _acknowledge(self, text: str) -> bytes:
+        self._client.set_server_final(text)
+        self.is_convinced = True
+        return b""

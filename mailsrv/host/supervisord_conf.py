@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Final
 
-PROGRAMS: Final = {"smtp": "smtpd", "delivery": "deliverd", "pop3": "pop3d"}
+PROGRAMS: Final = {"smtp": "smtpd", "delivery": "deliverd", "pop3": "pop3d", "relay": "relayd"}
 LISTENER: Final = ("health", "healthd")
 
 _HEAD = """\

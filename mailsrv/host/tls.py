@@ -214,7 +214,7 @@ def _new_context() -> PairContext:
     return context
 
 
-def _reason(error: ssl.SSLError) -> str:
+def reason_of(error: ssl.SSLError) -> str:
     """OpenSSL's reason in words, without the place in Python's source."""
     return (error.reason or str(error)).replace("_", " ").lower()
 
@@ -335,7 +335,7 @@ class Channel:
             self._take()
             if not self._has_answered:
                 self._outgoing.append(NOT_TLS)
-            raise TlsError(f"{what} failed: {_reason(error)}") from error
+            raise TlsError(f"{what} failed: {reason_of(error)}") from error
         self._take()
 
     def _take(self) -> None:

@@ -21,7 +21,7 @@ TLS_FAILED: Final = Reply(454, "7.5", "TLS with the next host failed")
 TLS_NOT_OFFERED: Final = Reply(454, "7.10", "the next host does not offer TLS, which the route asks for")
 LOGIN_NOT_POSSIBLE: Final = Reply(454, "7.0", "the next host offers no way to log in that may be used")
 LOGIN_FAILED: Final = Reply(454, "7.8", "the next host does not take our login")
-NO_ROUTE: Final = Reply(451, "3.5", "no route leads there yet")
+OURS: Final = Reply(451, "3.5", "the domain is one of ours, and its mail is not sent elsewhere")
 
 # 5yz: this host can never take it.
 TOO_BIG_THERE: Final = Reply(552, "3.4", "the message exceeds the size limit of the next host")

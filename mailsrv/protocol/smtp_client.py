@@ -124,6 +124,11 @@ class Client:
             case _:
                 return PATIENCE
 
+    @property
+    def accepted(self) -> tuple[int, ...]:
+        """The recipients that the server takes the content for, by their place in the transaction."""
+        return tuple(sorted(self._accepted))
+
     def receive(self, octets: bytes) -> None:
         """Octets from the server."""
         self._reader.feed(octets)

@@ -24,6 +24,8 @@ DONE = "done"
 class Fate:
     """What has become of a destination: `waiting`, with the last error, or `done` (delivered, reported, handed on).
 
+    Where it is done, `error` says how, if there is anything to say.
+
     `kind` is a word of the ledger, set where this attempt came to it without a file of its own. No sidecar keeps it.
     """
 

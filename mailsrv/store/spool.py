@@ -10,10 +10,13 @@ claimed     tmp/ID.claim/NAME        delivery: takes it in       new/ID is there
 accepted    new/ID                   delivery: decides it        decided, as at any other time
 batched     new/ID, tmp/batch.json   delivery: carries it out    the batch is carried through to its end
 deferred    deferred/ID, ID.retry    delivery: when it is due    decided when due; without a sidecar, at once
-remote      remote/ID                relay                       waits for the relay
+remote      remote/ID, ID.retry      relay: when it is due       sent when due; without a sidecar, at once
 held        hold/ID, ID.txt          a person, in turns with     waits for a person; ID.retry goes with it where it
-                                     delivery (store/turns.py)   was deferred before
+                                     delivery (store/turns.py)   was deferred before, ID.remote where it was remote
 bad         bad/NAME, NAME.txt       a person                    waits for a person
+
+The relay has drafts, a batch and a journal of its own, in tmp/relay/: what one of the two has left behind is not swept
+away by the other, which might need it to finish its batch.
 
 The reason or sidecar is published before the move that needs it, so a crash between the two leaves a sidecar without
 an entry (harmless, overwritten by the next one) and never an entry without its sidecar.
@@ -44,6 +47,16 @@ class State(Enum):
     REMOTE = "remote"
     HOLD = "hold"
 
+    @property
+    def waits_in(self) -> "State":
+        """Where an entry of this state waits for its next attempt."""
+        return State.DEFERRED if self is State.NEW else self
+
+    @property
+    def has_sidecar(self) -> bool:
+        """Whether entries of this state may have been tried already."""
+        return self in (State.DEFERRED, State.REMOTE)
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -54,18 +67,20 @@ class Claim:
 
 
 class Spool:
-    """The folders below `root` (`var/spool`)."""
+    """The folders below `root` (`var/spool`); `part` names the drafts of a program that has a folder for them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, part: str = "") -> None:
         self.root = root
         self.tmp = root / "tmp"
         self.bad = root / "bad"
-        self.batch = self.tmp / "batch.json"
-        self._again = root / ".again"
+        self.drafts = self.tmp / part if part else self.tmp
+        self.batch = self.drafts / "batch.json"
+        self.journal = self.drafts / "journal"
+        self._again = root / (f".again-{part}" if part else ".again")
 
     def create_folders(self) -> None:
         """Make what is missing; raises OSError."""
-        for folder in (self.root, self.tmp, self.bad, *(self.folder(state) for state in State)):
+        for folder in (self.root, self.tmp, self.drafts, self.bad, *(self.folder(state) for state in State)):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def folder(self, state: State) -> Path:
@@ -78,13 +93,13 @@ class Spool:
         """Where an entry of that state lies."""
         return self.folder(state) / entry_id
 
-    def retry_path(self, entry_id: EntryId) -> Path:
-        """Where the sidecar of a deferred entry lies."""
-        return self.folder(State.DEFERRED) / f"{entry_id}.retry"
+    def retry_path(self, entry_id: EntryId, state: State = State.DEFERRED) -> Path:
+        """Where the sidecar of an entry lies that waits, or will wait, in that state."""
+        return self.folder(state.waits_in) / f"{entry_id}.retry"
 
-    def held_retry_path(self, entry_id: EntryId) -> Path:
-        """Where the sidecar of an entry lies that was deferred before it was held."""
-        return self.folder(State.HOLD) / f"{entry_id}.retry"
+    def held_retry_path(self, entry_id: EntryId, state: State = State.DEFERRED) -> Path:
+        """Where the sidecar of an entry lies that was in that state before it was held."""
+        return self.folder(State.HOLD) / f"{entry_id}.{'remote' if state is State.REMOTE else 'retry'}"
 
     def state_of(self, entry_id: EntryId) -> State | None:
         """Where an entry is, or None where it is nowhere."""
@@ -118,11 +133,11 @@ class Spool:
 
     def draft(self, entry_id: EntryId) -> Draft:
         """A new draft of this process, to be published under `path`."""
-        return Draft(self.tmp / f"{entry_id}.{os.getpid()}")
+        return Draft(self.drafts / f"{entry_id}.{os.getpid()}")
 
     def sweep_drafts(self) -> int:
         """Remove the drafts of processes that are gone; gives their number. Raises OSError."""
-        orphans = [path for path in self.tmp.iterdir() if _is_orphaned_draft(path)]
+        orphans = [path for path in self.drafts.iterdir() if _is_orphaned_draft(path)]
         durable.raise_first(durable.remove(orphans))
         return len(orphans)
 
@@ -180,11 +195,12 @@ class Spool:
     def hold(self, state: State, entry_id: EntryId, reason: str) -> None:
         """Move an entry to `hold/`, with the reason, and what it was served already, beside it; raises OSError."""
         self.explain(entry_id, reason)
-        sidecar = self.retry_path(entry_id)
-        if state is State.DEFERRED and sidecar.exists():
-            durable.write_file(self.held_retry_path(entry_id), sidecar.read_bytes())
+        sidecar = self.retry_path(entry_id, state)
+        if state.has_sidecar and (sidecar.exists() or state is State.REMOTE):
+            octets = sidecar.read_bytes() if sidecar.exists() else b""  # it says where the entry was
+            durable.write_file(self.held_retry_path(entry_id, state), octets)
         durable.move(self.path(state, entry_id), self.path(State.HOLD, entry_id))
-        durable.forget([sidecar] if state is State.DEFERRED else [])
+        durable.forget([sidecar] if state.has_sidecar else [])
 
     def hold_claim(self, claim: Claim, reason: str) -> None:
         """The same for a claimed file that is not to be read again; raises OSError."""
@@ -194,12 +210,12 @@ class Spool:
 
     def release(self, entry_id: EntryId) -> State:
         """Move an entry from `hold/` to where it is decided: says where. Raises OSError."""
-        sidecar, state = self.held_retry_path(entry_id), State.NEW
-        if sidecar.exists():
-            state = State.DEFERRED
-            durable.write_file(self.retry_path(entry_id), sidecar.read_bytes())
+        was = [each for each in (State.DEFERRED, State.REMOTE) if self.held_retry_path(entry_id, each).exists()]
+        state = was[0] if was else State.NEW
+        if was and (octets := self.held_retry_path(entry_id, state).read_bytes()):
+            durable.write_file(self.retry_path(entry_id, state), octets)
         durable.move(self.path(State.HOLD, entry_id), self.path(state, entry_id))
-        durable.forget([sidecar, self.folder(State.HOLD) / f"{entry_id}.txt"])
+        durable.forget([*self._held_sidecars(entry_id), self.folder(State.HOLD) / f"{entry_id}.txt"])
         return state
 
     def drop_again(self, entry_id: EntryId) -> Path:
@@ -213,14 +229,18 @@ class Spool:
         """Remove an entry and what lies beside it, for good; raises OSError."""
         beside = {
             State.DEFERRED: [self.retry_path(entry_id)],
-            State.HOLD: [self.held_retry_path(entry_id), self.folder(State.HOLD) / f"{entry_id}.txt"],
+            State.REMOTE: [self.retry_path(entry_id, State.REMOTE)],
+            State.HOLD: [*self._held_sidecars(entry_id), self.folder(State.HOLD) / f"{entry_id}.txt"],
         }
         durable.raise_first(durable.remove([self.path(state, entry_id), *beside.get(state, [])]))
+
+    def _held_sidecars(self, entry_id: EntryId) -> list[Path]:
+        return [self.held_retry_path(entry_id, each) for each in (State.DEFERRED, State.REMOTE)]
 
     # --- what a command asks of delivery -----------------------------------------------------------
 
     def ask_again(self, entry_ids: Sequence[EntryId]) -> None:
-        """Have delivery look at these deferred entries, and at the spool, at once; raises OSError."""
+        """Have the program look at these entries, and at the spool, at once; raises OSError."""
         fd = os.open(self._again, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         with open(fd, "wb") as file:
             file.write("".join(f"{entry_id}\n" for entry_id in entry_ids).encode())

@@ -92,9 +92,9 @@ class Attempt:
     def has_yet_to_serve(self, destination: str) -> bool:
         return destination not in self.fates
 
-    def serve(self, destinations: Iterable[str], kind: str = "") -> None:
-        """Nothing more is to be done for these; `kind` is what the books say of it."""
-        self.fates |= dict.fromkeys(destinations, Fate(DONE, kind=kind))
+    def serve(self, destinations: Iterable[str], kind: str = "", how: str = "") -> None:
+        """Nothing more is to be done for these; `kind` and `how` are what the books say of it."""
+        self.fates |= dict.fromkeys(destinations, Fate(DONE, how, kind))
 
     def served(self) -> set[str]:
         """The destinations that are served, or will be once the plan is carried out."""
@@ -118,9 +118,9 @@ class Attempt:
             self.fates[destination] = waiting_after(error)
             self.waiting[destination] = reply_to(error)
 
-    def wait_because(self, destination: str, reason: Reply) -> None:
-        """It cannot be served now, and may be later."""
-        self.fates[destination] = Fate(WAITING, str(reason))
+    def wait_because(self, destination: str, reason: Reply, where: str = "") -> None:
+        """It cannot be served now, and may be later; `where` is for ourselves."""
+        self.fates[destination] = Fate(WAITING, f"{reason} ({where})" if where else str(reason))
         self.waiting[destination] = reason
 
     def plan_draft(self, draft: Draft, write: Callable[[Draft], None], step: Step) -> None:

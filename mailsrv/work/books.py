@@ -39,7 +39,7 @@ def arrived(kind: Kind, entry_id: EntryId, envelope: Envelope, octets: int, **fa
 
 
 class Books:
-    """Delivery's lines."""
+    """The lines of delivery and of the relay."""
 
     def __init__(self, ledger: Ledger, spool: Spool) -> None:
         self._ledger = ledger
@@ -86,10 +86,12 @@ class Books:
                 delivered += step.destinations
         if delivered:
             lines.append(line(Kind.DELIVERED, plan.entry_id, **plan.about, to=delivered, **restated))
-        for kind in dict.fromkeys(fate.kind for fate in plan.fates.values() if fate.kind):
-            keys = [key for key, fate in plan.fates.items() if fate.kind == kind]
-            found_again = {"again": True} if kind == Kind.DELIVERED else restated
-            lines.append(line(Kind(kind), plan.entry_id, **plan.about, to=keys, **found_again))
+        for kind, how in dict.fromkeys((fate.kind, fate.error) for fate in plan.fates.values() if fate.kind):
+            keys = [key for key, fate in plan.fates.items() if (fate.kind, fate.error) == (kind, how)]
+            facts: dict[str, object] = {"again": True} if kind == Kind.DELIVERED else dict(restated)
+            if how:
+                facts["how"] = how
+            lines.append(line(Kind(kind), plan.entry_id, **plan.about, to=keys, **facts))
         return lines
 
     def _made(self, plan: Plan, step: Step, kind: Kind, restated: dict[str, bool]) -> list[Line]:

@@ -17,7 +17,7 @@ from mailsrv.store import durable
 from mailsrv.store.batch import Plan, Step, read_batch, write_batch
 from mailsrv.store.durable import Outcome
 from mailsrv.store.retry import DONE, SERVED, Fate, Retry, waiting_after, write_retry
-from mailsrv.store.spool import Spool, State
+from mailsrv.store.spool import Spool
 from mailsrv.work.attempt import Written
 from mailsrv.work.books import Books
 from mailsrv.work.schedule import JITTER
@@ -68,7 +68,7 @@ class Carrier:
         logger.info("carrying through a batch of %d entries that was interrupted", len(plans))
         begun = [plan for plan in plans if self._spool.path(plan.state, plan.entry_id).exists()]
         for plan in plans:
-            if plan.state is State.DEFERRED and plan not in begun:
+            if plan.state.has_sidecar and plan not in begun:
                 self._remove(plan)  # the entry was retired, its sidecar perhaps not yet
         return self._carry_out([self._without_finished(plan) for plan in begun])
 
@@ -130,8 +130,8 @@ class Carrier:
 
     def _remove(self, plan: Plan) -> None:
         paths: list[Path] = [self._spool.path(plan.state, plan.entry_id)]
-        if plan.state is State.DEFERRED:
-            paths.append(self._spool.retry_path(plan.entry_id))
+        if plan.state.has_sidecar:
+            paths.append(self._spool.retry_path(plan.entry_id, plan.state))
         durable.raise_first(durable.forget(paths))
 
     def _defer(self, plan: Plan) -> Carried:
@@ -142,9 +142,10 @@ class Carrier:
             pauses = self._settings.retry_after
             pause = pauses[min(plan.attempts, len(pauses) - 1)] * random.uniform(1, 1 + JITTER)
             retry = Retry(plan.attempts + 1, now + pause, plan.fates, plan.waited, now)
-        write_retry(self._spool.retry_path(plan.entry_id), retry)
-        if plan.state is not State.DEFERRED:
-            durable.move(self._spool.path(plan.state, plan.entry_id), self._spool.path(State.DEFERRED, plan.entry_id))
+        write_retry(self._spool.retry_path(plan.entry_id, plan.state), retry)
+        if plan.state is not plan.state.waits_in:
+            final = self._spool.path(plan.state.waits_in, plan.entry_id)
+            durable.move(self._spool.path(plan.state, plan.entry_id), final)
         if not plan.due:
             self._books.deferred(plan, retry)
             errors = "; ".join(f"{key}: {fate.error}" for key, fate in retry.waiting().items())

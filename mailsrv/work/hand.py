@@ -20,10 +20,11 @@ SYMPTOM: Final = "the process has died twice with this message in hand"
 
 
 class Hand:
-    """The entry in hand; where the slot cannot be written, delivery goes on without it."""
+    """The entry in hand of a program; where the slot cannot be written, it goes on without it."""
 
-    def __init__(self, config: Config, spool: Spool, ledger: Ledger) -> None:
-        self._attempts = Attempts(config.attempt)
+    def __init__(self, config: Config, spool: Spool, ledger: Ledger, program: str = "delivery") -> None:
+        self._program = program
+        self._attempts = Attempts(config.attempt_path(program))
         self._incidents = config.incidents
         self._spool = spool
         self._ledger = ledger
@@ -73,7 +74,7 @@ class Hand:
         try:
             earlier = [each.name for each in incidents.read_all(self._incidents) if entry_id in str(each.report)]
             report = {"symptom": SYMPTOM, "entry": entry_id, "deaths": deaths, "earlier_incidents": earlier}
-            place = str(incidents.keep(self._incidents, "delivery", report, ""))
+            place = str(incidents.keep(self._incidents, self._program, report, ""))
         except OSError as error:
             place = f"none could be kept, {error.strerror}"
         return f"{SYMPTOM}, at {' and '.join(deaths)}; incident: {place}"

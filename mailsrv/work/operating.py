@@ -15,6 +15,7 @@ from mailsrv.config import Config
 from mailsrv.model.identity import EntryId
 from mailsrv.store.batch import read_batch
 from mailsrv.store.entry import FormatError
+from mailsrv.store.journal import read_journal
 from mailsrv.store.ledger import Kind, Ledger, line
 from mailsrv.store.retry import read_retry, write_retry
 from mailsrv.store.spool import Spool, State
@@ -22,6 +23,7 @@ from mailsrv.store.turns import Turns
 from mailsrv.work.instance import acting_as
 
 PATIENCE: Final = 30.0  # seconds
+RELAY: Final = "relay"  # whose drafts, batch and journal are its own
 
 
 class NotPossibleError(Exception):
@@ -34,14 +36,15 @@ class Operator:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._spool = Spool(config.spool)
+        self._relay_spool = Spool(config.spool, RELAY)
         self._turns = Turns(config.turns)
+        self._relay_turns = Turns(config.relay_turns)
         self._who = _name_of_user()
 
     def retry(self, entry_id: EntryId) -> None:
-        """Have a deferred entry be tried at once; the attempts go on counting."""
+        """Have an entry that waits be tried at once; the attempts go on counting."""
         with self._turn():
-            self._expect(entry_id, State.DEFERRED)
-            self._try_now(entry_id)
+            self._try_now(entry_id, self._expect(entry_id, State.DEFERRED, State.REMOTE))
 
     def hold(self, entry_id: EntryId, why: str = "") -> None:
         """Move an entry to `hold/`, with the reason beside it."""
@@ -58,7 +61,7 @@ class Operator:
             if self._is_entry(entry_id):
                 ledger.write([line(Kind.RELEASED, entry_id, who=self._who)])
                 state = self._spool.release(entry_id)
-                self._try_now(entry_id)
+                self._try_now(entry_id, state)
                 return f"{state.value}/"
             ledger.write([line(Kind.RELEASED, entry_id, who=self._who, file=f"{entry_id}.eml")])
             return str(self._spool.drop_again(entry_id))
@@ -83,11 +86,11 @@ class Operator:
                 raise NotPossibleError(f"{entry_id} is in {state.value}/; {_OTHERWISE[state]}")
             ledger.write([line(Kind.REMOVED, entry_id, was="written off", who=self._who)])
 
-    def _try_now(self, entry_id: EntryId) -> None:
-        path = self._spool.retry_path(entry_id)
+    def _try_now(self, entry_id: EntryId, state: State) -> None:
+        path = self._spool.retry_path(entry_id, state)
         if retry := read_retry(path):
             write_retry(path, replace(retry, due=time.time()))
-        self._spool.ask_again([entry_id])
+        (self._relay_spool if state is State.REMOTE else self._spool).ask_again([entry_id])
 
     @contextlib.contextmanager
     def _turn(self) -> Iterator[Ledger]:
@@ -95,15 +98,18 @@ class Operator:
         with acting_as(self._config):
             ledger = Ledger(self._config.books, "command", self._config.ledger.keep_days)
             try:
-                with self._turns.taken(PATIENCE):
+                with self._turns.taken(PATIENCE), self._relay_turns.taken(PATIENCE):
                     yield ledger
                 if ledger.problem:
                     raise NotPossibleError(f"it was done, but {ledger.problem}")
             except TimeoutError as error:
-                raise NotPossibleError(f"delivery has the spool in hand for more than {PATIENCE:.0f} s") from error
+                raise NotPossibleError(
+                    f"delivery, or the relay, has the spool in hand for more than {PATIENCE:.0f} s"
+                ) from error
             finally:
                 ledger.close()
                 self._turns.close()
+                self._relay_turns.close()
 
     def _expect(self, entry_id: EntryId, *states: State) -> State:
         """Where the entry is, if it is in one of these states and nobody is in the middle of it."""
@@ -112,8 +118,11 @@ class Operator:
             raise NotPossibleError(f"there is no entry {entry_id} in the spool; `mailsrv queue list` lists them")
         if state not in states:
             raise NotPossibleError(f"{entry_id} is in {state.value}/; {_OTHERWISE[state]}")
-        if any(plan.entry_id == entry_id for plan in read_batch(self._spool.batch) or ()):
-            raise NotPossibleError(f"{entry_id} is half delivered; it can be moved once delivery has finished with it")
+        for spool in (self._spool, self._relay_spool):
+            if any(plan.entry_id == entry_id for plan in read_batch(spool.batch) or ()):
+                raise NotPossibleError(f"{entry_id} is half delivered; it can be moved once that is finished")
+        if entry_id in read_journal(self._relay_spool.journal):
+            raise NotPossibleError(f"{entry_id} is being sent; it can be moved once that has succeeded or failed")
         return state
 
     def _is_entry(self, entry_id: EntryId) -> bool:
@@ -128,7 +137,7 @@ class Operator:
 _OTHERWISE = {
     State.NEW: "it is about to be decided",
     State.DEFERRED: "`mailsrv queue retry` has it tried at once",
-    State.REMOTE: "it waits for the relay",
+    State.REMOTE: "`mailsrv queue retry` has it tried at once",
     State.HOLD: "`mailsrv queue release` has it decided",
 }
 

@@ -140,7 +140,7 @@ def queue(config: Config) -> list[Listed]:
 def listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
     """An entry of that state, or None where it is there no more; raises OSError."""
     due, reason = None, ""
-    if state is State.DEFERRED and (retry := read_retry(spool.retry_path(entry_id))):
+    if state.has_sidecar and (retry := read_retry(spool.retry_path(entry_id, state))):
         due = retry.due
         errors = [f"{key}: {fate.error}" for key, fate in retry.destinations.items() if fate.state == WAITING]
         reason = "; ".join(errors)

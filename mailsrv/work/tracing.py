@@ -104,7 +104,7 @@ def _now(config: Config, entry_ids: Iterable[str], lines: tuple[Line, ...]) -> I
         if state is None:
             continue
         where = f"{entry_id}: in {state.value}/"
-        if state is State.DEFERRED and (retry := read_retry(spool.retry_path(entry_id))):
+        if state.has_sidecar and (retry := read_retry(spool.retry_path(entry_id, state))):
             where += "".join(f"; {key}: {fate.error}" for key, fate in retry.waiting().items())
         if state is State.HOLD:
             where += f"; {spool.reason(entry_id)}"

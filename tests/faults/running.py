@@ -22,7 +22,7 @@ from mailsrv.settings import Delivery as Settings
 from mailsrv.store import ledger
 from mailsrv.store.heartbeat import Heart, read_beat
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import decide, pickup
+from mailsrv.work import desk, pickup
 from mailsrv.work.audit import Audit
 from tests import killing
 from tests.work.instance import PEOPLE, config_of, letters, make, names_in, unfinished
@@ -102,7 +102,7 @@ class Running:
 
     def _run(self) -> None:
         logging.basicConfig(filename=self._log, level=logging.INFO, force=True)
-        decide.FAULT_PAUSE = pickup.FAULT_PAUSE = 0.2  # type: ignore[misc]
+        desk.FAULT_PAUSE = pickup.FAULT_PAUSE = 0.2  # type: ignore[misc]
         os.chdir(self._config.root)  # as every program does: nobody else may enter the folders above
         self._prepare()
         config = replace(self._config, root=Path())

@@ -26,7 +26,8 @@ from mailsrv.store.maildir import Maildir
 from mailsrv.store.maildrop import Maildrop
 from mailsrv.store.retry import DONE, WAITING, Fate, Retry, read_retry, write_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work.decide import BATCH, Decider
+from mailsrv.work.decide import Decider
+from mailsrv.work.desk import BATCH
 from mailsrv.work.outlook import queue
 from mailsrv.work.pickup import Pickup
 from mailsrv.work.plan import Planner

@@ -1,0 +1,207 @@
+"""A connection to another host, and the transactions on it, one after another: the client session with its I/O."""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from mailsrv.config import Config
+from mailsrv.host.outgoing import Outgoing, OutgoingTlsError, addresses_of, client_context
+from mailsrv.model import outcome
+from mailsrv.model.reply import Reply
+from mailsrv.protocol import sasl
+from mailsrv.protocol.smtp_client import (
+    Client,
+    Closed,
+    ContentWanted,
+    Encrypt,
+    EncryptionAgreed,
+    Ended,
+    Event,
+    Ready,
+    Stage,
+)
+from mailsrv.protocol.smtp_transaction import Transaction
+from mailsrv.work.routes import Route, is_this_machine
+
+logger = logging.getLogger(__name__)
+
+LAST_WORDS_SECONDS: Final = 1.0  # for what a host has said before it closed
+
+
+@dataclass
+class Unreachable(Exception):
+    """No host of a route could be used: what the last one said, or what came of it."""
+
+    reason: Reply
+    where: str
+
+
+class Line:
+    """One connection. `tick` is called whenever something moves."""
+
+    def __init__(self, config: Config, route: Route, host: str, wire: Outgoing, tick: Callable[[], None]) -> None:
+        self._config = config
+        self._route = route
+        self._host = host
+        self._wire = wire
+        self._tick = tick
+        self._failed: Reply | None = None
+        self._client = Client(config.hostname, route.encrypt, self._login if route.credentials else None)
+        self.messages = 0
+
+    @property
+    def is_open(self) -> bool:
+        return self._client.stage is not Stage.CLOSED
+
+    @property
+    def where(self) -> str:
+        """For the books: the host, and version and cipher of TLS."""
+        encryption = f", {self._wire.encryption}" if self._wire.encryption else ""
+        return f"{self._host}[{self._wire.address}]{encryption}"
+
+    @property
+    def reports(self) -> bool:
+        """Whether the host reports on delivery as it is asked to (RFC 3461)."""
+        return "DSN" in self._client.offered
+
+    @property
+    def max_recipients(self) -> int:
+        """Of one transaction: what the host says, or the hundred that every host takes (RFC 5321 §4.5.3.1.8)."""
+        return self._client.offered.max_recipients or 100
+
+    def open(self) -> Reply | None:
+        """Up to where a transaction may begin; the reason where it does not come to that."""
+        if self._route.is_tls:
+            if (fault := self._encrypt()) is not None:
+                return fault
+            self._client.encrypted(is_trusted=True)
+        while True:
+            match self._next():
+                case Ready():
+                    return None
+                case EncryptionAgreed():
+                    if (fault := self._encrypt()) is not None:
+                        self._client.lost(fault)
+                    else:
+                        self._client.secured(is_trusted=self._route.is_verified)
+                case Closed(reason):
+                    return reason or outcome.CONNECTION_LOST
+
+    def send(
+        self, transaction: Transaction, pieces: Iterator[bytes], before_end: Callable[[tuple[int, ...]], None]
+    ) -> tuple[Reply, ...]:
+        """What becomes of each recipient; `before_end` is told who is to be served by the final dot."""
+        self.messages += 1
+        self._client.begin(transaction)
+        piece = b""
+        has_begun = False
+        while True:
+            match self._next():
+                case ContentWanted():
+                    if not has_begun:
+                        piece, has_begun = next(pieces, b""), True
+                    following = next(pieces, None)
+                    if following is None:
+                        before_end(self._client.accepted)
+                    self._client.content(piece, is_last=following is None)
+                    piece = following or b""
+                case Ended(outcomes):
+                    return outcomes
+
+    def close(self) -> None:
+        """Say goodbye, if it can be said, and close."""
+        if self._client.stage is Stage.READY:
+            self._client.leave()
+            while not isinstance(self._next(), Closed):
+                pass
+        self._wire.close()
+
+    def _next(self) -> Event:
+        """The next event; what is to be said before it, is said."""
+        while True:
+            event = self._client.next_event()
+            if event is None or isinstance(event, ContentWanted | EncryptionAgreed):
+                self._say()
+            if event is not None:
+                return event
+            self._hear()
+
+    def _say(self) -> None:
+        if (octets := self._client.outgoing()) and self._failed is None:
+            try:
+                self._wire.send(octets, self._client.patience)
+                self._tick()
+            except OSError as error:
+                self._failed = _reason_of(error)
+
+    def _hear(self) -> None:
+        octets = b""
+        reason = self._failed or outcome.CONNECTION_LOST
+        try:
+            octets = self._wire.receive(self._client.patience if self._failed is None else LAST_WORDS_SECONDS)
+            self._tick()
+        except OSError as error:
+            reason = self._failed or _reason_of(error)
+        if octets:
+            self._client.receive(octets)
+        else:
+            self._client.lost(reason)
+
+    def _encrypt(self) -> Reply | None:
+        settings = self._config.relay
+        ca_file = Path(settings.ca_file) if settings.ca_file and self._route.is_verified else None
+        try:
+            context = client_context(is_trusting=not self._route.is_verified, ca_file=ca_file)
+            self._wire.encrypt(context, self._host, self._client.patience)
+        except OutgoingTlsError as error:
+            logger.warning("TLS with %s: %s", self.where, error)
+            return outcome.TLS_FAILED
+        except OSError as error:
+            logger.warning("TLS with %s: %s", self.where, error.strerror or error)
+            return outcome.TLS_FAILED
+        return None
+
+    def _login(self, offered: frozenset[str], is_encrypted: bool) -> sasl.Exchange | None:
+        credentials = self._route.credentials
+        is_private = is_encrypted or is_this_machine(self._wire.address)
+        return credentials.exchange(offered, is_private=is_private) if credentials else None
+
+
+def open_line(config: Config, route: Route, tick: Callable[[], None]) -> Line:
+    """A line to the first host of the route that takes one; raises Unreachable."""
+    failed = Unreachable(outcome.NO_CONNECTION, str(route))
+    for host, port in route.hosts:
+        for each in (route, replace(route, tls="none")):
+            try:
+                return _open(config, each, host, port, tick)
+            except Unreachable as unreachable:
+                failed = unreachable
+            # Where TLS is only wanted, a handshake that fails is no reason to keep the mail back.
+            if route.encrypt is not Encrypt.IF_OFFERED or failed.reason != outcome.TLS_FAILED:
+                break
+    raise failed
+
+
+def _open(config: Config, route: Route, host: str, port: int, tick: Callable[[], None]) -> Line:
+    settings = config.relay
+    try:
+        addresses = addresses_of(host, port, settings.source_address)
+        wire = Outgoing.connect(addresses, port, settings.connect_timeout, settings.source_address)
+    except OSError as error:
+        raise Unreachable(outcome.NO_CONNECTION, f"{host}:{port}: {error.strerror or error}") from error
+    line = Line(config, route, host, wire, tick)
+    try:
+        reason = line.open()
+    except BaseException:
+        wire.close()
+        raise
+    if reason is not None:
+        line.close()
+        raise Unreachable(reason, line.where)
+    return line
+
+
+def _reason_of(error: OSError) -> Reply:
+    return outcome.NO_ANSWER if isinstance(error, TimeoutError) else outcome.CONNECTION_LOST

@@ -1,0 +1,277 @@
+"""The relay against servers over real sockets: what is taken, refused, kept, reported, and noted in the books."""
+
+import os
+import socket
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mailsrv.config import Config
+from mailsrv.model import outcome, reply
+from mailsrv.model.identity import EntryId
+from mailsrv.model.reply import Reply
+from mailsrv.store.ledger import Reader
+from mailsrv.store.retry import read_retry
+from mailsrv.store.spool import Spool, State
+from mailsrv.work import lanes, line
+from mailsrv.work.audit import Audit
+from mailsrv.work.operating import NotPossibleError, Operator
+from tests.system.instance import wait_until
+from tests.work.instance import CONTENT, accept, deliver, letters, make, names_in, unfinished
+from tests.work.relaying import Server, relaying, send_on, sender_of, serving, settle
+
+FULL = Reply(452, "2.2", "mailbox full")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    return replace(make(tmp_path), run_as="root")  # as whoever runs the test
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving() as made:
+        yield made
+
+
+def entry_for(config: Config, *recipients: str, sender: str = "alice@example.org", block: bytes = b"") -> EntryId:
+    """An entry in `remote/`, put there by delivery."""
+    before = set(Spool(config.spool).entries(State.REMOTE))
+    accept(config, *recipients, sender=sender, block=block)
+    deliver(config)
+    (made,) = set(Spool(config.spool).entries(State.REMOTE)) - before
+    return made
+
+
+def remote(config: Config) -> list[str]:
+    return names_in(Spool(config.spool).folder(State.REMOTE))
+
+
+def lines_of(config: Config, fate: str) -> list[dict[str, object]]:
+    return [each for each in Reader(config.books).read() if each["fate"] == fate]
+
+
+def assert_all_is_told(config: Config) -> None:
+    audited = Audit(config).run()
+    assert audited.is_balanced, (audited.missing, audited.doubled)
+    assert [each for each in unfinished(config) if not each.startswith("spool/tmp/relay")] == []
+
+
+def test_a_message_is_relayed_octet_for_octet_and_the_books_say_where(config: Config, server: Server) -> None:
+    entry_for(config, "dave@example.net", "erin@example.com")
+    send_on(relaying(config, server))
+    assert server.taken == [("alice@example.org", ["dave", "erin"], CONTENT)]
+    assert remote(config) == []
+    (told,) = lines_of(config, "relayed")
+    assert told["to"] == ["dave@example.net", "erin@example.com"]
+    assert str(told["how"]).startswith("127.0.0.1[127.0.0.1]: 250 2.0.0 ")
+    assert_all_is_told(config)
+
+
+def test_what_is_refused_for_good_is_reported_and_the_others_get_it(config: Config) -> None:
+    entry_for(config, "dave@example.net", "ghost@example.net")
+    with serving(refusals={"ghost": reply.NO_SUCH_MAILBOX}) as server:
+        send_on(relaying(config, server))
+        assert [to for _, to, _ in server.taken] == [["dave"]]
+    assert remote(config) == []
+    (report,) = letters(config, "alice")
+    assert b"ghost@example.net\nAction: failed" in report
+    assert b"Action: failed\nStatus: 5.1.1\nDiagnostic-Code: smtp; 550 5.1.1 no such mailbox here" in report
+    assert b"dave@example.net" not in report.partition(b"text/rfc822-headers")[0]
+    assert_all_is_told(config)
+
+
+def test_what_is_refused_for_now_waits_and_who_was_served_is_not_served_again(config: Config) -> None:
+    entry_id = entry_for(config, "dave@example.net", "erin@example.net")
+    with serving(refusals={"erin": FULL}) as server:
+        send_on(relaying(config, server))
+        assert remote(config) == [entry_id, f"{entry_id}.retry"]
+        retry = read_retry(Spool(config.spool).retry_path(entry_id, State.REMOTE))
+        assert retry is not None
+        assert retry.attempts == 1
+        assert retry.destinations["erin@example.net"].error == "452 4.2.2 mailbox full (127.0.0.1[127.0.0.1])"
+        assert retry.is_done("dave@example.net")
+        server.refusals.clear()
+        send_on(relaying(config, server))
+        assert [to for _, to, _ in server.taken] == [["dave"], ["erin"]]
+    assert remote(config) == []
+    assert_all_is_told(config)
+
+
+@pytest.mark.parametrize("verb", ["EHLO", "MAIL", "RCPT", "BDAT", "END"])
+@pytest.mark.parametrize("hidden", [(), (b"PIPELINING",)], ids=["pipelined", "one by one"])
+def test_a_server_that_hangs_up_at_any_step_makes_the_message_wait(
+    config: Config, verb: str, hidden: tuple[bytes, ...]
+) -> None:
+    entry_id = entry_for(config, "dave@example.net")
+    with serving(hangs_up_at=verb, hidden=hidden) as server:
+        send_on(relaying(config, server))
+        retry = read_retry(Spool(config.spool).retry_path(entry_id, State.REMOTE))
+        assert retry is not None
+        error = retry.destinations["dave@example.net"].reply()
+        assert error == (outcome.IN_DOUBT if verb in ("BDAT", "END") else outcome.CONNECTION_LOST)
+        server.hangs_up_at = ""
+        send_on(relaying(config, server))
+        assert [to for _, to, _ in server.taken] == [["dave"]]
+    assert remote(config) == []
+    assert letters(config, "alice") == []
+    assert_all_is_told(config)
+
+
+def test_a_refusal_behind_the_final_dot_is_final(config: Config) -> None:
+    entry_for(config, "dave@example.net")
+    with serving(ending=Reply(554, "7.1", "spam")) as server:
+        send_on(relaying(config, server))
+    assert b"Diagnostic-Code: smtp; 554 5.7.1 spam" in letters(config, "alice")[0]
+    assert remote(config) == []
+    assert_all_is_told(config)
+
+
+def test_what_waits_for_too_long_is_returned(config: Config) -> None:
+    late = replace(config, delivery=replace(config.delivery, give_up_after=0.01))
+    entry_for(late, "dave@example.net")
+    with serving(refusals={"dave": FULL}) as server:
+        for _ in range(3):
+            send_on(relaying(late, server))
+    assert remote(config) == []
+    assert b"550 5.4.7 could not be delivered in time" in letters(config, "alice")[0]
+    assert_all_is_told(config)
+
+
+def test_a_host_without_dsn_is_reported_on_by_us(config: Config) -> None:
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <dave@example.net> NOTIFY=SUCCESS\r\n"
+    entry_for(config, block=block)
+    with serving(hidden=(b"DSN",)) as server:
+        send_on(relaying(config, server))
+    (report,) = letters(config, "alice")
+    assert b"Action: relayed\nStatus: 2.1.9" in report
+    assert_all_is_told(config)
+
+
+def test_a_report_that_cannot_be_relayed_goes_to_postmaster(config: Config) -> None:
+    config.aliases.write_text("postmaster@example.org: bob@example.org\n")
+    entry_for(config, "dave@example.net", sender="")
+    with serving(refusals={"dave": reply.NO_SUCH_MAILBOX}) as server:
+        send_on(relaying(config, server))
+    assert len(letters(config, "bob")) == 1
+    assert_all_is_told(config)
+
+
+def test_more_recipients_than_a_host_takes_at_once_go_in_several_transactions(config: Config, server: Server) -> None:
+    names = [f"u{number}" for number in range(250)]
+    entry_for(config, *(f"{name}@example.net" for name in names))
+    send_on(relaying(config, server))
+    assert [name for _, to, _ in server.taken for name in to] == names
+    assert server.connections == 1
+    assert_all_is_told(config)
+
+
+def test_connections_are_used_again(config: Config, server: Server) -> None:
+    for number in range(20):
+        entry_for(config, f"u{number}@example.net")
+    send_on(relaying(config, server, max_connections_per_destination=1))
+    assert len(server.taken) == 20
+    assert server.connections == 1
+    assert_all_is_told(config)
+
+
+def test_a_dead_host_costs_one_attempt_and_not_one_a_message(
+    config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[object] = []
+
+    def counted(*args: object) -> line.Line:
+        opened.append(args)
+        return line.open_line(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(lanes, "open_line", counted)
+    for number in range(20):
+        entry_for(config, f"u{number}@example.net")
+    server.close()
+    sender = sender_of(relaying(config, server, max_connections_per_destination=1))
+    settle(sender)
+    assert len(opened) == 1
+    assert len(remote(config)) == 40  # each with its sidecar
+    assert "cannot be used" in sender.lanes.resting()[0]
+    sender.stop()
+    assert_all_is_told(config)
+
+
+def test_the_next_smarthost_is_used_where_the_first_cannot_be_reached(config: Config, server: Server) -> None:
+    with serving() as dead:
+        dead.close()
+        entry_for(config, "dave@example.net")
+        send_on(relaying(config, dead, server))
+    assert len(server.taken) == 1
+    assert_all_is_told(config)
+
+
+def test_mail_for_a_domain_of_ours_is_never_sent_elsewhere(config: Config, server: Server) -> None:
+    entry_for(config, "dave@example.net")
+    sender = sender_of(relaying(config, server))
+    sender._ours_domains = frozenset({"example.net"})
+    settle(sender)
+    sender.stop()
+    assert server.connections == 0
+    assert len(remote(config)) == 2
+
+
+def test_without_a_route_everything_waits_as_it_is(config: Config) -> None:
+    entry_id = entry_for(config, "dave@example.net")
+    send_on(config)
+    assert remote(config) == [entry_id]
+
+
+def test_what_was_heard_before_a_kill_is_not_sent_again(config: Config, server: Server) -> None:
+    entry_id = entry_for(config, "dave@example.net", "erin@example.net")
+    spool = Spool(config.spool, "relay")
+    spool.create_folders()
+    spool.journal.write_text(
+        f'{{"begin": "{entry_id}"}}\n'
+        f'{{"sent": "{entry_id}", "to": ["dave@example.net", "erin@example.net"]}}\n'
+        f'{{"told": "{entry_id}", "to": {{"dave@example.net": {{"where": "mx", "reports": true, "reply":'
+        ' {"code": 250, "subject": "0.0", "text": "ok"}}}}\n{"torn'
+    )
+    send_on(relaying(config, server))
+    assert [to for _, to, _ in server.taken] == [["erin"]]
+    assert {name for each in lines_of(config, "relayed") for name in each["to"]} == {  # type: ignore[attr-defined]
+        "dave@example.net",
+        "erin@example.net",
+    }
+    (doubt,) = [each for each in lines_of(config, "deferred") if each.get("in_doubt")]
+    assert doubt["to"] == ["erin@example.net"]
+    assert spool.journal.read_bytes() == b""
+    assert_all_is_told(config)
+
+
+def test_an_operator_holds_releases_and_retries_what_waits_for_the_relay(config: Config, server: Server) -> None:
+    entry_id = entry_for(config, "dave@example.net", "erin@example.net")
+    server.refusals["erin"] = FULL
+    send_on(relaying(config, server))
+    Operator(config).hold(entry_id, "to be looked at")
+    assert remote(config) == []
+    assert Operator(config).release(entry_id) == "remote/"
+    assert names_in(Spool(config.spool).folder(State.HOLD)) == []
+    Operator(config).retry(entry_id)
+    server.refusals.clear()
+    send_on(relaying(config, server))
+    assert [to for _, to, _ in server.taken] == [["dave"], ["erin"]]
+    assert_all_is_told(config)
+
+
+def test_what_is_being_sent_is_not_moved(config: Config) -> None:
+    entry_id = entry_for(config, "dave@example.net")
+    silent = socket.create_server(("127.0.0.1", 0))
+    relayed = relaying(config, smarthosts=(f"127.0.0.1:{silent.getsockname()[1]}",))
+    sender = sender_of(relayed)
+    wait_until(lambda: sender.turn() or sender.in_hand, "it is in hand")  # type: ignore[func-returns-value]
+    with pytest.raises(NotPossibleError, match="is being sent"):
+        Operator(config).remove(entry_id)
+    silent.close()
+    settle(sender)
+    sender.stop()
+    Operator(config).remove(entry_id)
+    assert remote(config) == []
+    assert os.listdir(Spool(config.spool, "relay").drafts) == ["journal"]

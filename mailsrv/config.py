@@ -25,12 +25,8 @@ from mailsrv.settings import (
     Relay,
     Routing,
     Smtp,
-    described,
-    is_domain,
-    is_host_name,
-    is_list_of,
-    is_text,
 )
+from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
 
 FILE_NAME: Final = "mailsrv.toml"
 

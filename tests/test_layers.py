@@ -13,14 +13,15 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 # Of each layer, the layers that it may import from.
 MAY_IMPORT = {
     "model": {"model"},
-    "settings": {"model"},
-    "config": {"settings", "model"},
+    "values": {"model"},
+    "settings": {"values", "model"},
+    "config": {"settings", "values", "model"},
     "protocol": {"protocol", "model"},
     "store": {"store", "model"},
     "host": {"host", "model"},
     "work": {"work", "config", "settings", "protocol", "store", "host", "model"},
     "daemon": {"daemon", "work", "config", "settings", "protocol", "store", "host", "model"},
-    "cli": {"cli", "work", "config", "settings", "store", "host", "model"},
+    "cli": {"cli", "work", "config", "settings", "values", "store", "host", "model"},
 }
 
 # Of each outside package, the modules that may import it.

@@ -1,7 +1,7 @@
 """A connection to another host: TCP, and TLS over it as the client; every wait has an end.
 
 Names are looked up by the system, and each address is tried in its turn, those of IPv6 and IPv4 alternating, as the
-system sorts them (RFC 8305 §4).
+system sorts them.
 """
 
 import contextlib

@@ -17,7 +17,7 @@ STORM_SECONDS: Final = 600.0  # within so many seconds
 FIRST_PAUSE: Final = 5.0  # seconds before the second restart, doubling
 
 # Whose work a program's own depends on.
-NEIGHBOURS: Final = {"smtp": ("delivery",), "delivery": ("smtp",), "pop3": ("delivery",)}
+NEIGHBOURS: Final = {"smtp": ("delivery",), "delivery": ("smtp",), "pop3": ("delivery",), "relay": ("delivery",)}
 
 
 class Step(IntEnum):

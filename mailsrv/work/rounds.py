@@ -25,7 +25,7 @@ from mailsrv.work.vitals import MEGABYTE, Judge, Sample, Strand
 
 logger = logging.getLogger(__name__)
 
-WATCHED: Final = ("smtp", "delivery", "pop3")
+WATCHED: Final = ("smtp", "delivery", "pop3", "relay")
 SUPERVISORD: Final = "supervisord"
 SILENT_ROUNDS: Final = 3  # without an answer of supervisord
 HEALING_PAUSE: Final = 0.25  # seconds between looks at what is being healed

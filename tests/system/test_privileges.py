@@ -10,7 +10,7 @@ from tests.system.instance import Instance
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give root up")
 
-PROGRAMS = ("smtp", "delivery", "pop3", "health")
+PROGRAMS = ("smtp", "delivery", "pop3", "relay", "health")
 
 
 def _status(pid: int) -> dict[str, str]:

@@ -33,6 +33,7 @@ class Server:
     hangs_up_at: str = ""  # the verb at which it closes without a word; "END" is behind the final dot, taken or not
     hidden: tuple[bytes, ...] = ()
     taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
+    limits: Limits = LIMITS
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +58,7 @@ class Server:
                 threading.Thread(target=self._serve, args=[client], daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        session = Session("mx.example.net", LIMITS)
+        session = Session("mx.example.net", self.limits)
         session.greet(Security())
         content: list[bytes] = []
         envelope: list[smtp_events.ContentOffered] = []

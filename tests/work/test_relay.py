@@ -20,7 +20,7 @@ from mailsrv.work.audit import Audit
 from mailsrv.work.operating import NotPossibleError, Operator
 from tests.system.instance import wait_until
 from tests.work.instance import CONTENT, accept, deliver, letters, make, names_in, unfinished
-from tests.work.relaying import Server, relaying, send_on, sender_of, serving, settle
+from tests.work.relaying import LIMITS, Server, relaying, send_on, sender_of, serving, settle
 
 FULL = Reply(452, "2.2", "mailbox full")
 
@@ -275,3 +275,16 @@ def test_what_is_being_sent_is_not_moved(config: Config) -> None:
     Operator(config).remove(entry_id)
     assert remote(config) == []
     assert os.listdir(Spool(config.spool, "relay").drafts) == ["journal"]
+
+
+def test_recipients_that_were_too_many_go_in_the_next_transaction(config: Config) -> None:
+    """The host says nothing of its limit, and has one."""
+    names = [f"u{number}" for number in range(8)]
+    entry_for(config, *(f"{name}@example.net" for name in names))
+    hidden = (b"LIMITS MAILMAX=1000 RCPTMAX=3",)
+    with serving(hidden=hidden, limits=replace(LIMITS, max_recipients=3)) as server:
+        send_on(relaying(config, server))
+        assert [to for _, to, _ in server.taken] == [names[:3], names[3:6], names[6:]]
+        assert server.connections == 1
+    assert remote(config) == []
+    assert_all_is_told(config)

@@ -259,7 +259,7 @@ def test_status_of_an_instance_that_does_not_run_says_how_to_start_it(stopped: I
 def test_restart_names_the_programs_when_it_is_misused(instance: Instance) -> None:
     done = instance.mailsrv("restart", "imap")
     assert done.returncode == 2
-    assert "expected one of: delivery, health, pop3, smtp" in done.stderr
+    assert "expected one of: delivery, health, pop3, relay, smtp" in done.stderr
     pid = instance.pid("pop3")
     assert instance.mailsrv("restart", "pop3").returncode == 0
     assert instance.pid("pop3") not in (0, pid)

@@ -207,7 +207,7 @@ def _poison(place: Place) -> None:
     draft.write_bytes(head + b"0123456789abcde\n" * (POISON_OCTETS // 16))
     draft.replace(spool.root / "drill-poison.eml")
     for deaths in range(2):
-        place.wait(lambda known=deaths: _is_in_hand(place.config.attempt, known), "it is in hand")  # type: ignore[misc]
+        place.wait(lambda known=deaths: _is_in_hand(place.config.attempt_path("delivery"), known), "it is in hand")  # type: ignore[misc]
         pid = place.pid("delivery")
         os.kill(pid, signal.SIGKILL)
         place.wait(lambda old=pid: place.pid("delivery") not in (0, old), "delivery is new")  # type: ignore[misc]

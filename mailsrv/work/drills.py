@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -49,13 +49,21 @@ class Place:
     has_own_disk: bool
     seen: float | None = None  # monotonic: when the symptom was
 
-    def pid(self, program: str) -> int:
-        """Of a program that runs; 0 where it does not."""
+    def pid(self, program: str, states: Collection[ProcessState] = (ProcessState.RUNNING,)) -> int:
+        """Of a program that is in one of these states; 0 where it is not."""
         try:
             processes = Supervisor(self.config.supervisor_socket).processes()
         except SupervisorError:
             return 0
-        return next((each.pid for each in processes if (each.name, each.state) == (program, ProcessState.RUNNING)), 0)
+        return next((each.pid for each in processes if each.name == program and each.state in states), 0)
+
+    def signal(self, program: str, number: signal.Signals) -> int:
+        """Send it to the program's process, which may have begun a moment ago; gives the process."""
+        pid = self.pid(program, (ProcessState.STARTING, ProcessState.RUNNING))
+        if not pid:  # 0 would mean this process and all of its group
+            raise NotSeenError(f"{program} runs")
+        os.kill(pid, number)
+        return pid
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait until it holds; raises NotSeenError after `patience`."""
@@ -101,9 +109,7 @@ class Place:
         path.write_text(fault, "ascii")
         path.chmod(0o666)
         os.chown(path, *_owner_of(self.config.run))
-        pid = self.pid(program)
-        os.kill(pid, signal.SIGUSR2)
-        return pid
+        return self.signal(program, signal.SIGUSR2)
 
     def need_own(self, why: str) -> None:
         """Only on an instance that was made for this."""
@@ -128,9 +134,7 @@ class Drill:
 
 def _signal(program: str, number: signal.Signals, place: Place) -> None:
     place.wait_ready()
-    pid = place.pid(program)
-    os.kill(pid, number)
-    place.wait_replaced(program, pid)
+    place.wait_replaced(program, place.signal(program, number))
 
 
 def _fault(program: str, fault: str, place: Place) -> None:
@@ -208,9 +212,7 @@ def _poison(place: Place) -> None:
     draft.replace(spool.root / "drill-poison.eml")
     for deaths in range(2):
         place.wait(lambda known=deaths: _is_in_hand(place.config.attempt_path("delivery"), known), "it is in hand")  # type: ignore[misc]
-        pid = place.pid("delivery")
-        os.kill(pid, signal.SIGKILL)
-        place.wait(lambda old=pid: place.pid("delivery") not in (0, old), "delivery is new")  # type: ignore[misc]
+        place.signal("delivery", signal.SIGKILL)  # the next one has it in hand at once: nothing else is waited for
     place.wait(lambda: spool.entries(State.HOLD), "it is held")
     place.mark()
     for entry_id in spool.entries(State.HOLD):

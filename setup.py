@@ -20,6 +20,7 @@ REQUIRES = [
     "scramp>=1.5",  # SCRAM: logging in without sending the password (RFC 5802); we look into its server, as 1.5 has it
     "cryptography>=42",  # makes the self-signed TLS pair
     "idna>=3.7",  # domains of any script as the DNS knows them (A-labels); 3.7 no longer takes long over hostile ones
+    "dnspython>=2.7",  # DNS: MX, addresses, and whether a validating server vouches for an answer
     "rich>=13.7",  # tables of the command line
 ]
 

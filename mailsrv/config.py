@@ -1,8 +1,8 @@
 """The configuration: `mailsrv.toml`, read once, validated whole, frozen.
 
-The settings stand in `settings.py`, those of no table below. Paths are made from `root`. The programs work from
-inside their root and so know it as `.`: an instance works wherever the folder lies, below folders that its user may
-not enter and with paths longer than a socket's name may be.
+The settings stand in `settings.py` and `settings_relay.py`, those of no table below. Paths are made from `root`. The
+programs work from inside their root and so know it as `.`: an instance works wherever the folder lies, below folders
+that its user may not enter and with paths longer than a socket's name may be.
 """
 
 import re
@@ -22,10 +22,10 @@ from mailsrv.settings import (
     Logins,
     Pop3,
     Quotas,
-    Relay,
     Routing,
     Smtp,
 )
+from mailsrv.settings_relay import Dns, Relay
 from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
 
 FILE_NAME: Final = "mailsrv.toml"
@@ -48,6 +48,7 @@ TABLES: Final[Mapping[str, type]] = {
     "quota": Quotas,
     "delivery": Delivery,
     "relay": Relay,
+    "dns": Dns,
     "health": Health,
     "ledger": Ledger,
     "drill": Drill,
@@ -87,6 +88,7 @@ class Config:
     quota: Quotas = field(default_factory=Quotas)
     delivery: Delivery = field(default_factory=Delivery)
     relay: Relay = field(default_factory=Relay)
+    dns: Dns = field(default_factory=Dns)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
     drill: Drill = field(default_factory=Drill)

@@ -1,6 +1,7 @@
 """The settings: each a field of a table of `mailsrv.toml`, with its default, its comment, and what it may be.
 
 The comments become those of a new `mailsrv.toml`; the checks say what was expected. `config.py` reads and writes them.
+Those of the relay stand in `settings_relay.py`.
 """
 
 from dataclasses import dataclass, field
@@ -8,24 +9,20 @@ from typing import Final
 
 from mailsrv.model.language import TAGS
 from mailsrv.model.mechanisms import MECHANISMS
+from mailsrv.values import DRAIN as _DRAIN
+from mailsrv.values import SECONDS as _SECONDS
 from mailsrv.values import (
     described,
     is_bool,
-    is_host_and_port,
     is_integer,
     is_ip_address,
     is_list_of,
     is_network,
     is_number,
     is_path,
-    is_text,
 )
 
-RELAY_TLS: Final = ("none", "opportunistic", "starttls", "tls")
 _PORT: Final = (is_integer(0, 65535), "a port from 1 to 65535, or 0 to switch it off")
-_SECONDS: Final = (is_number(0.01, 10_000_000), "a number of seconds")
-# Below stopwaitsecs in supervisord.conf, after which a program is killed.
-_DRAIN: Final = (is_number(0, 15), "a number of seconds up to 15")
 _SWITCH: Final = (is_bool, "true or false")
 _CONNECTIONS: Final = (is_integer(1, 100_000), "a number from 1 to 100000")
 _MANY: Final = (is_integer(1, 1_000_000), "a number from 1")
@@ -259,55 +256,6 @@ class Delivery:
     )
     give_up_after: float = field(
         default=432_000, metadata=described("seconds until a waiting message is returned", *_SECONDS)
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Relay:
-    """Where `relay` sends mail for elsewhere; without a smarthost it waits in spool/remote/."""
-
-    smarthosts: tuple[str, ...] = field(
-        default=(),
-        metadata=described(
-            "HOST:PORT of the server that takes all of it; of several, the next where one cannot be reached",
-            is_list_of(is_host_and_port, least=0),
-            'a list such as ["smtp.example.net:587"]',
-        ),
-    )
-    tls: str = field(
-        default="opportunistic",
-        metadata=described(
-            '"tls" from the first octet, "starttls", "opportunistic" (STARTTLS if offered), or "none"',
-            lambda value: value in RELAY_TLS,
-            f"one of {', '.join(RELAY_TLS)}",
-        ),
-    )
-    user: str = field(
-        default="", metadata=described("to log in with; the password stands in var/relay.password", is_text, "a name")
-    )
-    ca_file: str = field(
-        default="",
-        metadata=described("certificates to trust with tls and starttls, in place of the system's", is_path, "a path"),
-    )
-    source_address: str = field(
-        default="",
-        metadata=described(
-            "the address to connect from; empty leaves it to the system",
-            lambda value: value == "" or is_ip_address(value),
-            "an IP address, or nothing",
-        ),
-    )
-    max_connections: int = field(
-        default=20, metadata=described("at once, in all", is_integer(1, 1000), "a number from 1 to 1000")
-    )
-    max_connections_per_destination: int = field(
-        default=5, metadata=described("at once, to one destination", is_integer(1, 1000), "a number from 1 to 1000")
-    )
-    connect_timeout: float = field(
-        default=30, metadata=described("seconds to wait for a connection", is_number(1, 300), "seconds up to 300")
-    )
-    drain_seconds: float = field(
-        default=10, metadata=described("for transactions under way when we are stopped", *_DRAIN)
     )
 
 

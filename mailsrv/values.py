@@ -2,7 +2,7 @@
 
 import ipaddress
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from mailsrv.model.address import GrammarError, parse_mailbox
 
@@ -73,6 +73,18 @@ def is_host_and_port(value: object) -> bool:
     return is_known and port.isascii() and port.isdigit() and 0 < int(port) < 65536
 
 
+def is_nameserver(value: object) -> bool:
+    """Whether it is an IP address, of IPv6 perhaps in brackets, or one with a port."""
+    if not isinstance(value, str):
+        return False
+    return is_ip_address(value.strip("[]")) or (is_host_and_port(value) and not is_host_name(value.rpartition(":")[0]))
+
+
 def is_list_of(check: Callable[[Any], bool], *, least: int = 1) -> Callable[[Any], bool]:
     """A check for lists of so many values at least."""
     return lambda value: isinstance(value, list | tuple) and len(value) >= least and all(check(each) for each in value)
+
+
+SECONDS: Final = (is_number(0.01, 10_000_000), "a number of seconds")
+# Below stopwaitsecs in supervisord.conf, after which a program is killed.
+DRAIN: Final = (is_number(0, 15), "a number of seconds up to 15")

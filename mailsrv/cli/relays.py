@@ -8,7 +8,7 @@ import click
 from mailsrv import config as configuration
 from mailsrv.cli.context import Commands, Misused, as_json, enter, print_json
 from mailsrv.config import Config
-from mailsrv.settings import RELAY_TLS
+from mailsrv.settings_relay import RELAY_TLS
 from mailsrv.store.durable import write_file
 from mailsrv.values import is_host_and_port
 from mailsrv.work import instance

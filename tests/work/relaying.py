@@ -12,7 +12,7 @@ from mailsrv.model.reply import Reply
 from mailsrv.protocol import smtp_events
 from mailsrv.protocol.smtp import Session
 from mailsrv.protocol.smtp_events import Limits, Security
-from mailsrv.settings import Relay
+from mailsrv.settings_relay import Relay
 from mailsrv.store.ledger import Ledger
 from mailsrv.store.retry import read_retry, write_retry
 from mailsrv.store.spool import Spool, State

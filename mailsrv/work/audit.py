@@ -66,7 +66,12 @@ class _Message:
         """The recipients of whom not everything is accounted for."""
         if self.is_over or self.arrived is None:
             return []
-        return [each for each in self.to if not self.done.issuperset(self.routes.get(each, [each]))]
+        return [each for each in self.to if not self.done.issuperset(self._leads_to(each))]
+
+    def _leads_to(self, recipient: str) -> list[str]:
+        """An entry that was made of another one names its recipients as destinations: in small letters, perhaps."""
+        alike = (found for each, found in self.routes.items() if each.lower() == recipient.lower())
+        return self.routes.get(recipient) or next(alike, [recipient])
 
 
 class Audit:
@@ -132,7 +137,8 @@ class Audit:
             self._take_settled(line)
             return
         message = self._open.setdefault(entry_id, _Message())
-        message.routes |= line.get("routes", {})
+        if "of" not in line:
+            message.routes |= line.get("routes", {})
         if fate in (Kind.ACCEPTED, Kind.CLAIMED):
             self._take_arrival(message, line)
         elif fate == Kind.REMOVED:
@@ -151,8 +157,10 @@ class Audit:
         if message.arrived is None or not line.get("again"):
             message.arrived = line
             message.to = tuple(line.get("to", ()))
-        if parent := line.get("of"):
-            self._open.setdefault(parent, _Message()).done.update(line.get("serves", ()))
+        if (parent := line.get("of")) and hash(parent) not in self._settled:
+            of = self._open.setdefault(parent, _Message())
+            of.done.update(line.get("serves", ()))
+            of.routes |= line.get("routes", {})
 
     def _count(self, message: _Message, line: Line) -> None:
         for destination in line.get("to", ()):

@@ -13,6 +13,7 @@ from mailsrv.store.retry import DONE, Retry
 from mailsrv.store.spool import Spool, State
 
 MAX_SHOWN: Final = 200  # characters of a field of the header
+_OF_A_COPY: Final = ("from", "message_id", "subject")  # what it shares with the message that it is a copy of
 KNOWN_BY: Final = frozenset({"message-id", "subject"})
 _FIELD: Final = re.compile(rb"^(message-id|subject):[ \t]*((?:[^\r\n]|\r?\n[ \t])*)", re.I | re.M)
 
@@ -101,7 +102,9 @@ class Books:
             facts: dict[str, object] = {"from": "", "to": [step.to]}
         else:
             to = [key.removeprefix("report ") for key in step.destinations]
-            facts = {"from": plan.about.get("from", ""), "to": to}
+            facts = {**{name: plan.about[name] for name in _OF_A_COPY if name in plan.about}, "to": to}
+        if routes := plan.about.get("routes"):  # of a message that is only sent on, no other line tells
+            facts["routes"] = routes
         # A report of success or of delay is beside what becomes of the recipients.
         serves = [] if step.to and kind is Kind.ACCEPTED else list(step.destinations)
         lines = [line(Kind.ACCEPTED, made, **facts, of=plan.entry_id, serves=serves, **restated)]

@@ -89,6 +89,7 @@ def _undecided(spool: Spool) -> list[Line]:
 def _life(config: Config, root: str, lines: list[Line], known: Mapping[str, Any]) -> Life:
     ordered = tuple(sorted(lines, key=lambda line: (line["t"], line["fate"] != Kind.ACCEPTED)))
     facts = [line for line in (*ordered, known) if line and line["id"] == root]
+    facts += [line for line in ordered if line.get("of") == root and "subject" in line]  # it is only sent on
 
     def first(name: str) -> str:
         return next((str(line[name]) for line in facts if line.get(name)), "")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mailsrv.config import Config
-from mailsrv.model.identity import EntryId
+from mailsrv.model.identity import EntryId, derived_id
 from mailsrv.store import ledger
 from mailsrv.store.ledger import Kind, Ledger, line
 from mailsrv.store.spool import Spool, State
@@ -196,6 +196,29 @@ def test_an_alias_that_was_changed_meanwhile_leaves_nothing_open(config: Config)
     assert Spool(config.spool).entries(State.DEFERRED) == []
     assert audit(config).is_balanced
     assert box.is_file()
+
+
+@pytest.mark.parametrize(
+    "recipient", ["far@example.org", "FAR@example.org", "dave@Example.NET", "jörg@éx.example", "old@example.org"]
+)
+def test_mail_that_is_only_sent_on_balances(config: Config, recipient: str) -> None:
+    config.aliases.write_text("far@example.org: Dave@Example.NET, ghost@example.org\nold@example.org: x@EXAMPLE.net\n")
+    accept(config, recipient)
+    deliver(config)
+    audited = audit(config)
+    assert audited.is_balanced, audited.missing
+    assert (len(Spool(config.spool).entries(State.REMOTE)), audited.unannounced) == (1, 0)
+
+
+def test_a_message_without_a_sender_that_was_held_released_and_held_again_balances(config: Config) -> None:
+    block = b"X-Sender: <>\r\nX-Receiver: <Ghost@Example.org>\r\n"
+    accept(config, block=block + b"X-Arrived: 2026-11-23T12:00:01+00:00 with=report-to-postmaster\r\n")
+    deliver(config)
+    (held,) = Spool(config.spool).entries(State.HOLD)
+    Operator(config).release(held)
+    deliver(config)
+    assert audit(config).is_balanced, audit(config).missing
+    assert Spool(config.spool).entries(State.HOLD) == [derived_id(held, "held")]
 
 
 def test_a_removed_or_released_entry_is_accounted_for(config: Config) -> None:

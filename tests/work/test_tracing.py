@@ -43,6 +43,15 @@ def test_a_message_that_is_not_yet_decided_is_found_by_its_header(config: Config
     assert (life.entry_id, life.subject, life.now) == (entry_id, "Büro morgen", (f"{entry_id}: in new/",))
 
 
+def test_a_message_that_is_only_sent_on_is_found_by_what_people_know_it_by(config: Config) -> None:
+    entry_id = accept(config, "dave@example.net", content=CONTENT)
+    deliver(config)
+    for what in ("büro", "one.2@client.example", "dave@example.net"):
+        (life,) = trace(config, what)
+        assert (life.entry_id, life.subject) == (entry_id, "Büro morgen")
+        assert life.message_id == "<One.2@client.example>"
+
+
 def test_the_whole_life_is_told_with_reports_and_where_it_is_now(config: Config) -> None:
     box = break_mailbox(config, "carol")
     entry_id = accept(config, "bob@example.org", "carol@example.org", "ghost@example.org", content=CONTENT)

@@ -1,6 +1,6 @@
 """The configuration: `mailsrv.toml`, read once, validated whole, frozen.
 
-The settings stand in `settings.py` and `settings_relay.py`, those of no table below. Paths are made from `root`. The
+The settings stand in the `settings*.py`, those of no table below. Paths are made from `root`. The
 programs work from inside their root and so know it as `.`: an instance works wherever the folder lies, below folders
 that its user may not enter and with paths longer than a socket's name may be.
 """
@@ -25,6 +25,7 @@ from mailsrv.settings import (
     Routing,
     Smtp,
 )
+from mailsrv.settings_outgoing import Dkim
 from mailsrv.settings_relay import Dns, Relay
 from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
 
@@ -49,6 +50,7 @@ TABLES: Final[Mapping[str, type]] = {
     "delivery": Delivery,
     "relay": Relay,
     "dns": Dns,
+    "dkim": Dkim,
     "health": Health,
     "ledger": Ledger,
     "drill": Drill,
@@ -89,6 +91,7 @@ class Config:
     delivery: Delivery = field(default_factory=Delivery)
     relay: Relay = field(default_factory=Relay)
     dns: Dns = field(default_factory=Dns)
+    dkim: Dkim = field(default_factory=Dkim)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
     drill: Drill = field(default_factory=Drill)
@@ -136,6 +139,11 @@ class Config:
     def relay_password(self) -> Path:
         """The password for the smarthost, alone in its file."""
         return self.var / "relay.password"
+
+    @property
+    def dkim_keys(self) -> Path:
+        """The folder with the private keys of each domain."""
+        return self.var / "dkim"
 
     def attempt_path(self, program: str) -> Path:
         """What delivery, or the relay, has in hand."""

@@ -16,7 +16,8 @@ MAY_IMPORT = {
     "values": {"model"},
     "settings": {"values", "model"},
     "settings_relay": {"values", "model"},
-    "config": {"settings", "settings_relay", "values", "model"},
+    "settings_outgoing": {"values", "model"},
+    "config": {"settings", "settings_relay", "settings_outgoing", "values", "model"},
     "protocol": {"protocol", "model"},
     "store": {"store", "model"},
     "host": {"host", "model"},
@@ -32,7 +33,7 @@ HOMES = {
     "supervisor": {"host/supervisor.py"},
     "argon2": {"host/passwords.py"},
     "scramp": {"host/scram.py"},
-    "cryptography": {"host/certificates.py"},
+    "cryptography": {"host/certificates.py", "host/signing.py"},  # X.509 in the one, bare keys in the other
     "uvloop": {"daemon/server.py"},
     "idna": {"model/international.py"},
     "dns": {"host/resolver.py"},

@@ -6,7 +6,21 @@ from pathlib import Path
 import click
 
 from mailsrv import VERSION
-from mailsrv.cli import bans, books, boxes, drill, faults, instance, mail, people, queue, relays, routes, watch
+from mailsrv.cli import (
+    bans,
+    books,
+    boxes,
+    drill,
+    faults,
+    instance,
+    mail,
+    people,
+    queue,
+    relays,
+    routes,
+    signatures,
+    watch,
+)
 from mailsrv.cli.context import Commands
 
 
@@ -30,6 +44,7 @@ for command in (
     *routes.COMMANDS,
     *boxes.COMMANDS,
     *relays.COMMANDS,
+    *signatures.COMMANDS,
     *bans.COMMANDS,
     *books.COMMANDS,
     *mail.COMMANDS,

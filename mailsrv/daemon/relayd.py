@@ -40,6 +40,7 @@ class Relay:
         self._sender = Sender(config, route, self._ledger, self._beat, self._bell.ring)
         self._problem = problem
         self._watch_problem = ""
+        self._key_problems: list[str] = []
         self._heart = heart
         self._has_recovered = False
         self._is_out_of_reach = False
@@ -73,6 +74,7 @@ class Relay:
             if time.monotonic() >= self._next_scan:
                 self._next_scan = time.monotonic() + self._settings.scan_interval
                 self._sender.spool.create_folders()
+                self._key_problems = self._sender.lanes.signer.problems()
             self._sender.relearn()
             self._sender.turn()
             self._is_out_of_reach = False
@@ -116,7 +118,8 @@ class Relay:
     def _beat(self, in_hand: str) -> None:
         self._ledger.retry()
         problems = [each for each in (self._problem, self._watch_problem, self._ledger.problem) if each]
-        facts: dict[str, Fact] = {"problems": [*problems, *self._sender.lanes.resting()], **self._sender.facts()}
+        problems += [*self._key_problems, *self._sender.lanes.resting()]
+        facts: dict[str, Fact] = {"problems": problems, **self._sender.facts()}
         self._heart.beat(self._sender.progress + self._sender.lanes.ticks, facts, in_hand)
 
 

@@ -21,6 +21,7 @@ TLS_FAILED: Final = Reply(454, "7.5", "TLS with the next host failed")
 TLS_NOT_OFFERED: Final = Reply(454, "7.10", "the next host does not offer TLS, which the route asks for")
 LOGIN_NOT_POSSIBLE: Final = Reply(454, "7.0", "the next host offers no way to log in that may be used")
 LOGIN_FAILED: Final = Reply(454, "7.8", "the next host does not take our login")
+NOT_SIGNED: Final = Reply(451, "7.5", "the message could not be signed here")
 OURS: Final = Reply(451, "3.5", "the domain is one of ours, and its mail is not sent elsewhere")
 
 # 5yz: this host can never take it.

@@ -18,6 +18,7 @@ from mailsrv.store.away import parse_away
 from mailsrv.store.durable import has_honest_syncfs
 from mailsrv.store.lines import read_text
 from mailsrv.work.instance import acting_as, owner_is_missing
+from mailsrv.work.keyring import Keyring
 from mailsrv.work.routing import Directory
 
 MAX_SOCKET_PATH: Final = 107  # octets, unix(7)
@@ -46,6 +47,7 @@ def check(config: Config) -> list[Finding]:
         *_folders(config),
         *_tls_pairs(config),
         *lmtp(config),
+        *_signing(config),
         *_supervisor(config),
     ]
 
@@ -123,6 +125,18 @@ def _certificate(path: Path) -> Finding:
         return Finding("certificate", str(path), f"expected a certificate in PEM at {path}")
     problem = "ends within 14 days" if end - datetime.now(UTC) < SOON else ""
     return Finding("certificate", f"{path}, until {end:%Y-%m-%d}", problem)
+
+
+def _signing(config: Config) -> Iterator[Finding]:
+    """The keys of DKIM; what cannot be used makes mail wait."""
+    ring = Keyring(config.dkim_keys)
+    mistakes = ring.mistakes()
+    yield from (Finding("dkim", "", mistake) for mistake in mistakes)
+    if not mistakes:
+        for file in ring.files():
+            is_readable = _is_readable(config, file.path)
+            problem = "" if is_readable else "expected to be readable for the user that the programs run as"
+            yield Finding("dkim", str(file.path), problem)
 
 
 def lmtp(config: Config) -> Iterator[Finding]:

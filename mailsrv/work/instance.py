@@ -131,6 +131,13 @@ def hand_over(config: Config, path: Path) -> None:
         path.chmod(0o640)
 
 
+def make_own_folder(config: Config, folder: Path) -> None:
+    """Make a folder of `var` that the programs own, where an instance of before has none; raises OSError."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if (ids := owner(config.run_as)) is not None:
+        give(folder, ids)
+
+
 def make_away_folder(config: Config) -> None:
     """Make the folder with a file for each account that is away, for the programs to read; raises OSError."""
     config.away.mkdir(mode=0o750, exist_ok=True)
@@ -166,7 +173,8 @@ def _make_folders(config: Config, *, is_new: bool) -> None:
         if (gid := group_of(config.run_as)) is not None:
             os.chown(folder, 0, gid)
     ids = owner(config.run_as)
-    for folder in (config.spool, config.mail, config.run, config.incidents, config.tls, config.books):
+    folders = (config.spool, config.mail, config.run, config.incidents, config.tls, config.dkim_keys, config.books)
+    for folder in folders:
         folder.mkdir(mode=0o700, exist_ok=True)
         if is_new:
             folder.chmod(0o700)  # two of them come with the project, open to everybody

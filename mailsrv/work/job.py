@@ -1,11 +1,12 @@
 """An entry on its way to other hosts: its message, shared by its transactions, and what has been heard of them."""
 
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
-from mailsrv.model.envelope import Recipient, Sender
+from mailsrv.model.envelope import Arrival, Recipient, Sender
 from mailsrv.model.identity import EntryId
 from mailsrv.protocol.smtp_transaction import Content
 from mailsrv.store.journal import Told
@@ -22,11 +23,26 @@ class Job:
     file: BinaryIO
     start: int
     sender: Sender
+    arrival: Arrival | None = None
     left: int = 0
     told: dict[str, Told] = field(default_factory=dict)
+    _front: bytes | None = None  # what goes before the message, once that is known
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def sign(self, front: Callable[["Job"], bytes]) -> None:
+        """Learn what goes before the message, if nobody has yet; raises what `front` raises."""
+        with self._lock:
+            if self._front is None:
+                self._front = front(self)
 
     def pieces(self) -> Iterator[bytes]:
-        """The message; for any number of threads, each with its own place in the file."""
+        """The message as it leaves; for any number of threads, each with its own place in the file."""
+        if self._front:
+            yield self._front
+        yield from self.stored()
+
+    def stored(self) -> Iterator[bytes]:
+        """The message as it lies in the spool."""
         at = self.start
         while octets := os.pread(self.file.fileno(), PIECE, at):
             at += len(octets)

@@ -20,6 +20,7 @@ from mailsrv.store.journal import Journal, Told
 from mailsrv.work.job import Errand, Job
 from mailsrv.work.line import Line, Unreachable, open_line
 from mailsrv.work.routes import Route
+from mailsrv.work.signing import NotSignedError, Signer
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Lanes:
         self._config = config
         self._journal = journal
         self._heard = heard
+        self.signer = Signer(config)
         self._changed = threading.Condition()
         self._lanes: dict[Route, Lane] = {}
         self._lines = 0
@@ -138,6 +140,7 @@ class Lanes:
         """Do an errand; gives the connection, where it is of further use."""
         told = Told(outcome.CONNECTION_LOST)
         try:
+            errand.job.sign(self._front)
             if line is not None:
                 found = self._send(line, errand)
                 if line.is_open or not _is_stale(found):
@@ -152,6 +155,10 @@ class Lanes:
         except Unreachable as unreachable:
             told = Told(unreachable.reason, unreachable.where)
             self._rest(lane, told)
+        except NotSignedError as error:
+            logger.warning("%s is not sent: %s", errand.job.entry_id, error)
+            self._heard(errand.job, dict.fromkeys(errand.recipients, Told(outcome.NOT_SIGNED, str(error))))
+            return line
         except Exception as error:  # a fault of ours with one message must not stand in the way of the others
             logger.exception("%s could not be sent", errand.job.entry_id)
             told = Told(outcome.CONNECTION_LOST, f"a fault of mailsrv: {error!r}")
@@ -168,6 +175,9 @@ class Lanes:
         logger.warning("%s cannot be used, for %.0f s: %s (%s)", lane.route, pause, told.reply, told.where)
         for errand in errands:
             self._heard(errand.job, dict.fromkeys(errand.recipients, told))
+
+    def _front(self, job: Job) -> bytes:
+        return self.signer.front(job.entry_id, job.arrival, job.stored())
 
     # --- transactions ------------------------------------------------------------------------------
 

@@ -141,7 +141,7 @@ class Sender(Desk):
             known = self._told.get(entry_id, {})
             left = {each.forward_path.exact_key: each for each in block.envelope.recipients}
             left = {key: each for key, each in left.items() if not retry.is_done(key) and key not in known}
-            job = Job(entry_id, file, block.length, block.envelope.sender)
+            job = Job(entry_id, file, block.length, block.envelope.sender, block.arrival)
             self._jobs[entry_id] = job
             self._send(job, left, route)
 

@@ -1,0 +1,122 @@
+"""Signing mail for elsewhere with DKIM, as it leaves: the octets in the spool stay as they are.
+
+Signed is what was submitted here, by somebody who logged in or as a file, or was made here, with the keys of the
+domain in its From, where that is one of ours. What comes from elsewhere and is only sent on is not: its author is not
+ours to vouch for. The moment of a signature is that of the arrival, so that each attempt sends the same octets.
+
+A key that cannot be used makes mail wait: a domain whose policy asks for signatures would have its mail refused for
+good, and that would be our fault. What has no keys, or a header that cannot be signed, goes as it is.
+"""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from mailsrv.config import Config
+from mailsrv.model.envelope import Arrival
+from mailsrv.model.identity import EntryId, arrival_of
+from mailsrv.model.international import domain_key
+from mailsrv.model.mistake import Mistake
+from mailsrv.protocol.dkim import BodyHash, Signature, Signed
+from mailsrv.protocol.header import Field, HeaderError, mailboxes, split_fields
+from mailsrv.protocol.smtp_content import HeaderReader
+from mailsrv.work.keyring import Key, Keyring
+
+logger = logging.getLogger(__name__)
+
+MAX_SIGNED_HEADER: Final = 1024 * 1024  # octets: all of it has to be in memory at once
+DAY: Final = 86_400
+# Of the word `with=` in X-Arrived: what was made or put here without a login. The first two are files.
+_OURS: Final = frozenset({"drop", "send", "report", "report-to-postmaster", "answer", "warning"})
+
+
+class NotSignedError(Exception):
+    """A key cannot be used: which, and why. The message is to wait."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A message as it is signed."""
+
+    fields: tuple[Field, ...]
+    body_hash: bytes
+
+
+class Signer:
+    """Makes the fields that go before a message. For any number of threads."""
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.dkim
+        self._ours = frozenset(map(domain_key, config.domains))
+        self._keyring = Keyring(config.dkim_keys)
+
+    def problems(self) -> list[str]:
+        """Keys that cannot be used."""
+        return self._keyring.mistakes()
+
+    def front(self, entry_id: EntryId, arrival: Arrival | None, pieces: Iterator[bytes]) -> bytes:
+        """What goes before the message of an entry, nothing where it is not signed; raises NotSignedError, OSError."""
+        try:
+            header, rest = _header_of(pieces)
+            domain = self._domain_of(header, arrival)
+            keys = self._keyring.signing(domain) if domain else []
+        except Mistake as mistake:
+            raise NotSignedError(str(mistake)) from mistake
+        except (HeaderError, ValueError):  # not for us to repair
+            return b""
+        if not keys:
+            return b""
+        body = BodyHash()
+        for piece in rest:
+            body.feed(piece)
+        moment = int((arrival.moment if arrival else arrival_of(entry_id)).timestamp())
+        try:
+            return self._fields(keys, _Read(split_fields(header), body.digest()), moment)
+        except ValueError as error:
+            logger.warning("%s goes unsigned: %s", entry_id, error)
+            return b""
+
+    def _domain_of(self, header: bytes, arrival: Arrival | None) -> str:
+        """The domain that signs, or nothing; raises HeaderError."""
+        authors = mailboxes(split_fields(header), frozenset({"from"}))
+        domains = {domain_key(each.domain) for each in authors}
+        is_ours = arrival is None or bool(arrival.identity) or arrival.protocol in _OURS
+        if is_ours and len(domains) == 1 and domains <= self._ours:
+            return domains.pop()
+        # Who is not known to be ours may claim to be: that is not to be vouched for on any setting.
+        return "" if is_ours or domains & self._ours else domain_key(self._settings.sign_forwarded)
+
+    def _fields(self, keys: list[Key], read: _Read, moment: int) -> bytes:
+        expires = moment + self._settings.expire_days * DAY if self._settings.expire_days else 0
+        front = b""
+        for key in keys:
+            about = Signature(key.file.domain, key.file.selector, key.key.algorithm.signs, moment, expires)
+            signed = Signed(read.fields, read.body_hash, about)
+            front += signed.field(key.key.sign(signed.octets))
+        return front
+
+
+def _header_of(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
+    """The header, and the body in pieces; raises ValueError where there is too much of a header.
+
+    A body that begins without an empty line begins where it does for servers that put one there.
+    """
+    reader = HeaderReader()
+    header = b""
+    rest = b""
+    for piece in pieces:
+        head, rest = reader.feed(piece)
+        header += head
+        if reader.header is not None:
+            break
+        if len(header) > MAX_SIGNED_HEADER:
+            raise ValueError("the header is too long")
+    header += reader.finish()
+    return header, _body(reader, rest, pieces)
+
+
+def _body(reader: HeaderReader, first: bytes, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    is_separated = reader.header is not None and reader.header.is_separated
+    yield first.removeprefix(b"\r\n") if is_separated else first
+    yield from pieces

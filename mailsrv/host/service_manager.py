@@ -3,15 +3,17 @@
 import contextlib
 import os
 import socket
+from pathlib import Path
 from typing import Final
 
 READY: Final = "READY=1"
 WATCHDOG: Final = "WATCHDOG=1"
+VARIABLE: Final = "NOTIFY_SOCKET"
 
 
 def notify(*words: str) -> bool:
     """Tell the service manager; False where there is none, or it does not listen."""
-    address = os.environ.get("NOTIFY_SOCKET", "")
+    address = os.environ.get(VARIABLE, "")
     if not address:
         return False
     if address.startswith("@"):  # the abstract namespace
@@ -22,3 +24,11 @@ def notify(*words: str) -> bool:
         client.send("\n".join(words).encode())
         return True
     return False
+
+
+def looks_after(pid: int) -> bool:
+    """Whether a service manager has started a process, and so starts it again, as far as we may see."""
+    try:
+        return f"\0{VARIABLE}=".encode() in b"\0" + Path(f"/proc/{pid}/environ").read_bytes()
+    except OSError:
+        return False

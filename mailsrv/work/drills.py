@@ -3,6 +3,7 @@
 mail flows meanwhile (work/flow.py), and is counted after each: lost, doubled, connections refused.
 """
 
+import contextlib
 import errno
 import os
 import shutil
@@ -15,18 +16,21 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
+from mailsrv.host import service_manager
 from mailsrv.host.supervisor import ProcessState, Supervisor, SupervisorError
 from mailsrv.store import incidents
 from mailsrv.store.attempts import count_deaths
 from mailsrv.store.heartbeat import read_beat
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.flow import Flow
+from mailsrv.work.symptoms import Symptom, rule_of
 
 POLL: Final = 0.05
 FLOOD: Final = 20_000  # files
 POISON_OCTETS: Final = 48 * 1024 * 1024  # as much as keeps delivery busy for a moment
 DAY: Final = 86_400
-PROGRAMS: Final = ("smtp", "delivery", "pop3", "health")
+PROGRAMS: Final = ("smtp", "delivery", "pop3", "relay", "health")
+MAIL_GOES_THROUGH: Final = ("smtp", "delivery", "relay")
 
 
 class NotSeenError(Exception):
@@ -39,11 +43,15 @@ class SkippedError(Exception):
 
 @dataclass(slots=True)
 class Place:
-    """The instance; `config` has absolute paths. `up` starts it again; `is_ours` where all of it was made for this."""
+    """The instance; `config` has absolute paths. `up` starts it again; `is_ours` where all of it was made for this.
+
+    What is done within `undisturbed()` is finished before Ctrl-C, say, ends the drill.
+    """
 
     config: Config
     flow: Flow
     up: Callable[[], None]
+    undisturbed: Callable[[], contextlib.AbstractContextManager[None]]
     patience: float
     is_ours: bool
     has_own_disk: bool
@@ -142,6 +150,19 @@ def _fault(program: str, fault: str, place: Place) -> None:
     place.wait_replaced(program, place.make_ill(program, fault))
 
 
+def _climb(program: str, place: Place) -> None:
+    """One that is over before the CPU use reaches any limit."""
+    least = rule_of(Symptom.CLIMBING).window.above * place.config.health.trend_hour
+    if least > place.patience:
+        raise SkippedError(f"takes {least / 3600:.0f} hours with this trend_hour")
+    _fault(program, f"climb {least / 1.5:.0f}", place)
+
+
+def _leak(program: str, place: Place) -> None:
+    """Of memory, beyond what it may have."""
+    _fault(program, f"memory {place.config.health.memory_limit * 1.25:.0f}", place)
+
+
 def _observer(place: Place) -> None:
     before = place.count_incidents("delivery")
     place.make_ill("delivery", "observer")
@@ -190,12 +211,15 @@ def _full_disk(place: Place) -> None:
 
 
 def _empty_file(place: Place) -> None:
-    (place.config.spool / "drill-empty.eml").touch()
-    reason = place.config.spool / "bad" / "drill-empty.eml.txt"
-    place.wait(reason.exists, "it is set aside")
-    place.mark()
-    reason.with_name("drill-empty.eml").unlink()
-    reason.unlink()
+    dropped = place.config.spool / "drill-empty.eml"
+    reason = place.config.spool / "bad" / f"{dropped.name}.txt"
+    try:
+        dropped.touch()
+        place.wait(reason.exists, "it is set aside")
+        place.mark()
+    finally:
+        for path in (dropped, reason.with_name(dropped.name), reason):
+            path.unlink(missing_ok=True)
 
 
 def _poison(place: Place) -> None:
@@ -230,33 +254,44 @@ def _is_in_hand(slot: Path, deaths: int) -> bool:
 
 def _clock(place: Place) -> None:
     """A day ahead, then a day behind, for the programs that mail goes through."""
-    for step in (DAY, -DAY - DAY):
-        for program in ("smtp", "delivery"):
-            place.make_ill(program, f"clock {step}")
-        place.wait(lambda: place.flow.comes_through(place.patience), "mail flows in another time")
     supervisor = Supervisor(place.config.supervisor_socket)
-    for program in ("smtp", "delivery"):
-        pid = place.pid(program)
-        supervisor.finish(program)
-        place.wait(lambda old=pid, name=program: place.pid(name) not in (0, old), f"{program} is new")  # type: ignore[misc]
+    try:
+        for step in (DAY, -DAY - DAY):
+            for program in MAIL_GOES_THROUGH:
+                place.make_ill(program, f"clock {step}")
+            place.wait(lambda: place.flow.comes_through(place.patience), "mail flows in another time")
+    finally:
+        for program in MAIL_GOES_THROUGH:
+            pid = place.pid(program)
+            with place.undisturbed():
+                supervisor.finish(program)
+            place.wait(lambda old=pid, name=program: place.pid(name) not in (0, old), f"{program} is new")  # type: ignore[misc]
 
 
 def _supervisord(place: Place) -> None:
-    """What a service manager does then is done here."""
+    """What a service manager does then is done here, where there is none."""
     pids = [place.pid(program) for program in PROGRAMS]
-    os.kill(Supervisor(place.config.supervisor_socket).pid(), signal.SIGKILL)
-    place.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all programs have ended")
-    place.mark()
-    place.up()
+    supervisor = Supervisor(place.config.supervisor_socket)
+    with place.undisturbed():
+        pid = supervisor.pid()
+        is_looked_after = service_manager.looks_after(pid)
+        os.kill(pid, signal.SIGKILL)
+        place.wait(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "all programs have ended")
+        place.mark()
+        if is_looked_after:
+            place.wait(lambda: place.pid("health"), "the service manager has started it again")
+        else:
+            place.up()
 
 
 DRILLS: Final = (
     *(Drill(f"kill -9 of {each}", partial(_signal, each, signal.SIGKILL)) for each in PROGRAMS),
     *(Drill(f"SIGSTOP of {each}", partial(_signal, each, signal.SIGSTOP)) for each in PROGRAMS),
-    Drill("CPU spin", partial(_fault, "smtp", "spin")),
-    Drill("slow CPU climb", partial(_fault, "pop3", "climb 25")),
-    Drill("memory leak", partial(_fault, "delivery", "memory 600")),
+    *(Drill(f"CPU spin of {each}", partial(_fault, each, "spin")) for each in PROGRAMS),
+    Drill("slow CPU climb", partial(_climb, "pop3")),
+    Drill("memory leak", partial(_leak, "delivery")),
     Drill("descriptor leak", partial(_fault, "smtp", "descriptors")),
+    Drill("thread leak", partial(_fault, "relay", "threads")),
     Drill("dead observer thread", _observer),
     Drill("event flood", _flood),
     Drill("spool folders deleted", _folder_deleted),

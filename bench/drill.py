@@ -1,6 +1,6 @@
 """The drills on a loop, for twenty minutes unless told otherwise: `mailsrv drill` again and again, and what came of it.
 
-Nothing may be lost or doubled, and no connection refused, but where supervisord itself was killed.
+Nothing may be lost or doubled, nothing stay ill, and no connection be refused, but where supervisord itself was killed.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main() -> None:
     end = time.monotonic() + asked.minutes * 60
     rows: dict[str, list[dict[str, Any]]] = defaultdict(list)
     mail: dict[str, int] = defaultdict(int)
-    unbalanced = rounds = 0
+    unbalanced = rounds = ill = 0
     while rounds == 0 or time.monotonic() < end:
         told = one_round(asked.only)
         rounds += 1
@@ -46,13 +46,13 @@ def main() -> None:
         healed = [each["healed_after"] for each in found if each["healed_after"] is not None]
         median = f"{statistics.median(healed):5.1f} s, at most {max(healed):5.1f} s" if healed else "-"
         failed = sum(not each["is_good"] for each in found)
+        ill += failed
         refused = sum(each["refused"] for each in found)
         print(f"{name:24} healed after {median}; refused {refused}, failed {failed} of {len(found)}")
     refused = sum(each["refused"] for name, found in rows.items() if name != UNMANAGED for each in found)
-    print(
-        f"{rounds} rounds, {mail['sent']} messages: lost {mail['lost']}, doubled {mail['doubled']}, refused {refused}"
-    )
-    sys.exit(bool(mail["lost"] or mail["doubled"] or refused or unbalanced))
+    counts = f"lost {mail['lost']}, doubled {mail['doubled']}, in doubt {mail['in_doubt']}, refused {refused}"
+    print(f"{rounds} rounds, {mail['sent']} messages: {counts}")
+    sys.exit(bool(mail["lost"] or mail["doubled"] or refused or unbalanced or ill))
 
 
 if __name__ == "__main__":

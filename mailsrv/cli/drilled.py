@@ -29,7 +29,6 @@ from mailsrv.host.interruption import Interruption
 from mailsrv.host.supervisor import Supervisor
 from mailsrv.model.address import Mailbox
 from mailsrv.settings import Drill as Hooks
-from mailsrv.settings import Relay
 from mailsrv.store.durable import write_file
 from mailsrv.store.maildir import mailbox_path
 from mailsrv.work import instance
@@ -93,7 +92,7 @@ def _quickened(config: Config, sink: Sink) -> Config:
     settings: dict[str, Any] = {
         "health": replace(config.health, **QUICK),
         "delivery": replace(config.delivery, retry_after=RETRY_AFTER),
-        "relay": Relay(smarthosts=(f"{ADDRESS}:{sink.port}",)),
+        "relay": replace(config.relay, smarthosts=(f"{ADDRESS}:{sink.port}",)),
         "drill": Hooks(hooks=True),
     }
     return replace(config, **settings)

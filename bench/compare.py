@@ -36,8 +36,10 @@ def told(work: Work, samples: Samples) -> Iterator[str]:
     for name, each in samples.items():
         rates = sorted(sample.rate for sample in each)
         cpu = statistics.median(sample.cpu for sample in each) * 1e6
-        line = f"  {name}: {statistics.median(rates):.0f}/s ({rates[0]:.0f} to {rates[-1]:.0f})"
-        yield f"{line}, {cpu:.0f} us of CPU a {work.per}{_ratio(samples, name)}"
+        client = statistics.median(sample.client_cpu for sample in each) * 1e6
+        cores = statistics.median(sample.cores for sample in each)
+        line = f"  {name}: {statistics.median(rates):.0f}/s ({rates[0]:.0f} to {rates[-1]:.0f}), CPU a {work.per}:"
+        yield f"{line} {cpu:.0f} us, client {client:.0f} us; {cores:.1f} cores in use{_ratio(samples, name)}"
 
 
 def _ratio(samples: Samples, name: str) -> str:
@@ -75,7 +77,7 @@ def main() -> None:
     if asked.only != "handing-out":
         found |= compare(contenders.receiving, works.receiving(asked.scale), asked.rounds)
     if asked.only != "receiving":
-        found |= compare(contenders.handing_out, works.handing_out(asked.scale), asked.rounds)
+        found |= compare(lambda: contenders.handing_out(works.POLLERS), works.handing_out(asked.scale), asked.rounds)
     if asked.json:
         asked.json.write_text(json.dumps(found, indent=1))
 

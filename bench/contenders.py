@@ -14,7 +14,7 @@ from typing import Final
 import psutil
 
 from bench import dovecot, postfix
-from bench.temporary import PASSWORD, PORT_BASE, USER, instance, mailbox_of
+from bench.temporary import PASSWORD, PORT_BASE, USER, instance, mailbox_of, user
 
 POSTFIX_PORT: Final = PORT_BASE + 20
 AIOSMTPD_PORT: Final = PORT_BASE + 21
@@ -24,12 +24,16 @@ _PATIENCE: Final = 20.0  # seconds
 
 @dataclass(frozen=True)
 class Contender:
-    """A running server: `port` of its protocol, `mailbox` where new mail comes in, `pids` of its first processes."""
+    """A running server: `port` of its protocol, `mailbox` where new mail comes in, `pids` of its first processes.
+
+    What has come in goes to `spent` afterwards.
+    """
 
     name: str
     port: int
     mailbox: Path
     pids: tuple[int, ...]
+    spent: Path
 
     def cpu(self) -> float:
         """Seconds of CPU that all its processes have taken, those that have ended included."""
@@ -50,27 +54,29 @@ def receiving() -> Iterator[list[Contender]]:
     """mailsrv, and what else is installed that receives mail."""
     with ExitStack() as stack:
         root = stack.enter_context(instance())
-        found = [Contender("mailsrv", PORT_BASE, mailbox_of(root), (_supervisord(root),))]
         folder = root.parent
+        spent = folder / "spent"
+        found = [Contender("mailsrv", PORT_BASE, mailbox_of(root), (_supervisord(root),), spent)]
         if postfix.is_here():
             started = stack.enter_context(postfix.running(folder / "postfix", POSTFIX_PORT))
-            found.append(Contender("Postfix", POSTFIX_PORT, started.mailbox, (started.pid,)))
+            found.append(Contender("Postfix", POSTFIX_PORT, started.mailbox, (started.pid,), spent))
         if importlib.util.find_spec("aiosmtpd"):
-            found.append(stack.enter_context(_aiosmtpd(folder / "aiosmtpd")))
+            found.append(stack.enter_context(_aiosmtpd(folder / "aiosmtpd", spent)))
         yield found
 
 
 @contextmanager
-def handing_out() -> Iterator[list[Contender]]:
-    """mailsrv, and a Dovecot on the same mailbox where it is installed."""
+def handing_out(users: int) -> Iterator[list[Contender]]:
+    """mailsrv, and a Dovecot on the same mailboxes where it is installed; with so many users beside USER."""
     with ExitStack() as stack:
-        root = stack.enter_context(instance())
-        mailbox = mailbox_of(root)
-        found = [Contender("mailsrv", PORT_BASE + 3, mailbox, (_supervisord(root),))]
+        root = stack.enter_context(instance(users=users))
+        mailbox, spent = mailbox_of(root), root.parent / "spent"
+        found = [Contender("mailsrv", PORT_BASE + 3, mailbox, (_supervisord(root),), spent)]
         if dovecot.is_here():
-            peer = dovecot.running(root.parent / "dovecot", root / "var" / "mail", {USER: PASSWORD}, DOVECOT_PORTS)
+            passwords = dict.fromkeys([USER, *map(user, range(users))], PASSWORD)
+            peer = dovecot.running(root.parent / "dovecot", root / "var" / "mail", passwords, DOVECOT_PORTS)
             started = stack.enter_context(peer)
-            found.append(Contender("Dovecot", started.pop3_port, mailbox, (_master_of(started),)))
+            found.append(Contender("Dovecot", started.pop3_port, mailbox, (_master_of(started),), spent))
         yield found
 
 
@@ -83,7 +89,7 @@ def _master_of(started: dovecot.Dovecot) -> int:
 
 
 @contextmanager
-def _aiosmtpd(folder: Path) -> Iterator[Contender]:
+def _aiosmtpd(folder: Path, spent: Path) -> Iterator[Contender]:
     """aiosmtpd with its handler for Maildirs, which syncs nothing: not what the others promise."""
     listen = f"127.0.0.1:{AIOSMTPD_PORT}"
     command = [sys.executable, "-m", "aiosmtpd", "-n", "-s", "60000000", "-l", listen]
@@ -98,7 +104,7 @@ def _aiosmtpd(folder: Path) -> Iterator[Contender]:
             while not mailbox.exists():
                 assert time.monotonic() < deadline, "aiosmtpd does not start"
                 time.sleep(0.05)
-            yield Contender("aiosmtpd", AIOSMTPD_PORT, mailbox, (process.pid,))
+            yield Contender("aiosmtpd", AIOSMTPD_PORT, mailbox, (process.pid,), spent)
         finally:
             process.terminate()
             process.wait(_PATIENCE)

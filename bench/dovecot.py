@@ -1,9 +1,9 @@
 """A Dovecot of our own that serves the mailboxes of an instance: a peer to measure, and a neighbour to get along with.
 
 Everything of it is in one folder and on loopback; nothing of the system is touched. It is tuned as an operator would
-who wants it fast: answers of the password database are cached, processes for logins are kept, and passwords are stored
-so that a check costs nothing (which is faster than it would be in earnest). The rest is as Dovecot's own defaults are,
-`mail_fsync` included: `optimized` syncs what would else be lost.
+who wants it fast: answers of the password database are cached, processes for logins and for sessions of POP3 are kept,
+and passwords are stored so that a check costs nothing (which is faster than it would be in earnest). The rest is as
+Dovecot's own defaults are, `mail_fsync` included: `optimized` syncs what would else be lost.
 """
 
 import getpass
@@ -55,6 +55,9 @@ service imap-login {
   inet_listener imaps {
     port = 0
   }
+}
+service pop3 {
+  service_count = 0
 }
 service pop3-login {
   service_count = 0

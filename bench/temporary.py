@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psutil
 
+from bench.mailboxes import put_aside
+
 USER = "admin@localhost"
 PASSWORD = "of-the-bench"
 PORT_BASE = 21520  # none of those that the kernel gives to clients
@@ -18,8 +20,11 @@ MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
 
 
 @contextmanager
-def instance(**settings: object) -> Iterator[Path]:
-    """The root of a running instance; settings as `smtp__max_connections=5000`; its ports begin at PORT_BASE."""
+def instance(*, users: int = 0, **settings: object) -> Iterator[Path]:
+    """The root of a running instance; settings as `smtp__max_connections=5000`; its ports begin at PORT_BASE.
+
+    Beside USER there are so many more (`user`), with the same password.
+    """
     folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
     folder.chmod(0o755)  # for peers that serve its mailboxes
     root = folder / "instance"
@@ -27,6 +32,7 @@ def instance(**settings: object) -> Iterator[Path]:
     subprocess.run(init, check=True, capture_output=True)
     given = [*MAILSRV, "--root", str(root), "user", "passwd", USER, "--password-stdin"]
     subprocess.run(given, input=PASSWORD.encode(), check=True, capture_output=True)
+    _add_users(root / "var" / "accounts", users)
     path = root / "mailsrv.toml"
     for key, value in settings.items():
         table, _, name = key.partition("__")
@@ -42,16 +48,26 @@ def instance(**settings: object) -> Iterator[Path]:
         shutil.rmtree(folder)
 
 
+def user(number: int) -> str:
+    """The address of one of the users beside USER, from 0."""
+    return f"user{number:05}@localhost"
+
+
+def _add_users(accounts: Path, number: int) -> None:
+    """By hand, as an editor would: to hash a password takes 50 ms."""
+    line = next(each for each in accounts.read_text().splitlines() if each.startswith(f"{USER} "))
+    with accounts.open("a") as file:
+        file.writelines(f"{user(each)}{line.removeprefix(USER)}\n" for each in range(number))
+
+
 def mailbox_of(root: Path) -> Path:
     """Where new mail of USER comes in."""
     return root / "var" / "mail" / "localhost" / "admin" / "new"
 
 
 def emptied(mailbox: Path) -> Path:
-    """The mailbox, with nothing in it."""
-    shutil.rmtree(mailbox)
-    mailbox.mkdir(mode=0o700)
-    shutil.chown(mailbox, mailbox.parent.stat().st_uid)
+    """The mailbox of an instance, with nothing in it."""
+    put_aside(mailbox, mailbox.parents[5] / "spent")
     return mailbox
 
 

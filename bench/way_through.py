@@ -4,55 +4,28 @@ Figures of one machine at one moment: compare them with others of the same run o
 """
 
 import argparse
-import asyncio
 import statistics
 import time
 from pathlib import Path
 
 import psutil
 
+from bench.load import Letters, Sender, together
+from bench.mailboxes import number_in
 from bench.temporary import PORT_BASE, USER, emptied, instance, mailbox_of
 
 CONTENT = b"From: bench@example.org\r\nTo: admin@localhost\r\nSubject: bench\r\n\r\n" + b"0123456789abcde\r\n" * 240
 
 
-async def send(port: int, messages: int) -> None:
-    """One session that sends so many messages of 4 KB, one after another, and checks every reply."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-
-    async def expect(code: bytes) -> None:
-        while True:
-            line = await reader.readline()
-            assert line.startswith(code), line
-            if line[3:4] == b" ":
-                return
-
-    await expect(b"220")
-    writer.write(b"EHLO bench.example\r\n")
-    await expect(b"250")
-    for _ in range(messages):
-        writer.write(f"MAIL FROM:<bench@example.org>\r\nRCPT TO:<{USER}>\r\nDATA\r\n".encode())
-        for code in (b"250", b"250", b"354"):
-            await expect(code)
-        writer.write(CONTENT + b".\r\n")
-        await expect(b"250")
-    writer.write(b"QUIT\r\n")
-    await expect(b"221")
-    writer.close()
-
-
 def measure_throughput(port: int, mailbox: Path, messages: int, sessions: int) -> float:
-    """Messages a second, until all of them are in the mailbox."""
-    before = len(list(mailbox.iterdir()))
-
-    async def all_sessions() -> None:
-        await asyncio.gather(*(send(port, messages // sessions) for _ in range(sessions)))
-
+    """Messages of 4 KB a second, until all of them are in the mailbox."""
+    wanted = number_in(mailbox) + messages
+    sender, numbers = Sender(port, USER, Letters(4096)), iter(range(messages))
     start = time.monotonic()
-    asyncio.run(all_sessions())
-    while len(list(mailbox.iterdir())) < before + messages // sessions * sessions:
+    together(sender.send_all(numbers, anew=False) for _ in range(sessions))
+    while number_in(mailbox) < wanted:
         time.sleep(0.01)
-    return messages // sessions * sessions / (time.monotonic() - start)
+    return messages / (time.monotonic() - start)
 
 
 def measure_drops(spool: Path, mailbox: Path, number: int) -> list[float]:

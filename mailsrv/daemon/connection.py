@@ -9,6 +9,7 @@ import asyncio
 import itertools
 import logging
 import socket
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 MAX_BUFFERED: Final = 256 * 1024  # octets received and not yet looked at
+TURN_SECONDS: Final = 0.02  # that one client may keep the others waiting by what it has sent at once
 OPENING_SECONDS: Final = 30.0  # for a PROXY header and a TLS handshake
 
 _numbers: Final = itertools.count(1)
@@ -75,6 +77,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
         self._has_greeted = False
         self._is_clogged = False  # the client does not read
         self._has_ended = False  # the client sends no more
+        self._is_due = False  # its turn is over, and the next one comes
         self._active = 0.0
         self._pace: Pace | None = None
 
@@ -233,10 +236,14 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
     # --- ours --------------------------------------------------------------------------------------
 
     def pump(self) -> None:
-        """Go on as far as octets and answers reach."""
+        """Go on as far as octets and answers reach, for one turn."""
+        end = time.monotonic() + TURN_SECONDS  # the loop's own clock stands still meanwhile
         try:
             self.go_on()
             while not self._is_clogged:
+                if time.monotonic() > end:
+                    self._wait_for_turn()
+                    break
                 if (event := self.session.next_event()) is not None:
                     self.server.progress += 1
                     self._active = self.server.now()
@@ -250,6 +257,15 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
             logger.exception("a session broke off")
             self.session.break_off()
         self._flush()
+
+    def _wait_for_turn(self) -> None:
+        if not self._is_due:
+            self._is_due = True
+            self.server.loop.call_soon(self._take_turn)
+
+    def _take_turn(self) -> None:
+        self._is_due = False
+        self.pump()
 
     def write(self, octets: bytes) -> None:
         """Send to the client, encrypted where TLS has begun; nothing once the connection is being closed."""
@@ -309,7 +325,8 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
         if replies := self.session.replies():
             self._active = self.server.now()
             self.write(replies)
-        if self.session.is_closed or (self._has_ended and not self.session.is_waiting and not self._is_clogged):
+        is_done = not (self.session.is_waiting or self._is_clogged or self._is_due)
+        if self.session.is_closed or (self._has_ended and is_done):
             self._close()
         elif self.server.is_draining and not self.session.is_in_transaction and not self.session.is_waiting:
             self.session.shut_down()

@@ -62,7 +62,10 @@ REJECTED: Final[Mapping[LoginFailure, Refusal]] = {
     LoginFailure.NOT_NOW: Refusal.NOT_NOW,
 }
 # Faults of a mailbox that do not pass by themselves.
-LASTING: Final = frozenset({errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG})
+LASTING: Final = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}
+)
+FORBIDDEN: Final = frozenset({errno.EACCES, errno.EPERM})
 
 
 class Pop3:
@@ -193,33 +196,47 @@ class Pop3Connection(Connection[Session]):
     def _open(self, index: int, *, takes_utf8: bool) -> None:
         try:
             self._message = self._opened().open(index)
+            octets = self._opened().octets_of(index, self._message)
             needs_utf8 = not (takes_utf8 or self._pop3.sends_utf8 or is_header_ascii(self._message))
         except OSError as error:
             logger.warning("a message cannot be read: %s", error)
             self._close_message()
-            self.session.refuse(Refusal.MESSAGE_GONE)
+            self.session.refuse(Refusal.UNREADABLE if error.errno in FORBIDDEN else Refusal.MESSAGE_GONE)
             return
         if needs_utf8:  # RFC 6856 §4
             self._close_message()
             self.session.refuse(Refusal.NEEDS_UTF8)
             return
         self._index = index
-        self.session.begin_message()
+        self.session.begin_message(octets)
         self._stream()
 
     def _stream(self) -> None:
         """Send of the message in hand as much as the client takes now."""
         while self._message is not None and not self._is_clogged:
-            piece = self._message.read(PIECE)
+            try:
+                piece = self._message.read(PIECE)
+            except OSError as error:
+                logger.warning("a message cannot be read to its end: %s", error)
+                self._close_message()
+                self.session.break_off()
+                return
             wants_more = self.session.write(piece) and piece
             if not wants_more:
                 self._close_message()
-                self.session.end_message()
-                self.server.count("sent")
-                if not piece:  # all of it, and not the top only
-                    self._note_fetched()
+                self._end_message(is_all=not piece)
             self.server.progress += 1
             self.write(self.session.replies())
+
+    def _end_message(self, *, is_all: bool) -> None:
+        """The message is sent, `is_all` or the top only."""
+        if not self.session.end_message():
+            logger.warning("a message has changed while it was sent: %s", self._opened().listing.path(self._index))
+            self._opened().listing.distrust(self._index)
+            return
+        self.server.count("sent")
+        if is_all:
+            self._note_fetched()
 
     def _note_fetched(self) -> None:
         path = self._opened().listing.path(self._index)
@@ -245,7 +262,8 @@ class Pop3Connection(Connection[Session]):
         error = future.exception()
         if error is not None:
             logger.warning("messages were not removed: %s", error)
-            self._refuse(Refusal.NOT_REMOVED)
+            is_lasting = isinstance(error, OSError) and error.errno in LASTING
+            self._refuse(Refusal.NOT_REMOVABLE if is_lasting else Refusal.NOT_REMOVED)
         elif not self.session.is_closed:
             self.session.accept()
 

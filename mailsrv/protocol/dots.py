@@ -50,6 +50,7 @@ class ContentWriter:
     """Takes lines that end in LF or CRLF, in pieces of any size; gives them with CRLF and doubled dots."""
 
     def __init__(self) -> None:
+        self.octets = 0  # so far, without the doubled dots
         self._at_line_start = True
         self._held_cr = False
 
@@ -66,9 +67,13 @@ class ContentWriter:
         """What closes the response: the end of an unfinished line, and the lone dot."""
         last = self._stuffed(b"\r") if self._held_cr else b""
         self._held_cr = False
-        return last + (b".\r\n" if self._at_line_start else END)
+        if self._at_line_start:
+            return last + b".\r\n"
+        self.octets += len(_LINE_START)
+        return last + END
 
     def _stuffed(self, octets: bytes) -> bytes:
+        self.octets += len(octets)
         stuffed = octets.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and stuffed.startswith(b"."):
             stuffed = b"." + stuffed

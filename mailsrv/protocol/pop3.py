@@ -55,6 +55,8 @@ class Session(Dialogue[Event]):
         self._pieces_left: Iterator[bytes] | None = None  # of a multi-line response that is being said
         self._writer: ContentWriter | None = None
         self._top: Top | None = None
+        self._octets = 0  # of the message that is being sent
+        self._maildrop_octets = self._deleted_octets = 0
         self.state = State.AUTHORIZATION
 
     # --- the daemon's side -------------------------------------------------------------------------
@@ -130,17 +132,17 @@ class Session(Dialogue[Event]):
         """Answer any kind of login: the maildrop is locked for this session, and this is what is in it."""
         self._answered()
         self._is_authenticating = False
-        self._listing = listing
+        self._listing, self._maildrop_octets = listing, sum(listing.octets)
         self.state = State.TRANSACTION
         self._ok(texts.MESSAGES, len(listing.octets))
 
-    def begin_message(self) -> None:
-        """Answer MessageRequested: what follows is the message."""
-        self._writer = ContentWriter()
+    def begin_message(self, octets: int) -> None:
+        """Answer MessageRequested: what follows is the message, of so many octets as RETR sends it."""
+        self._writer, self._octets = ContentWriter(), octets
         match self._question:
-            case MessageRequested(index, None):
+            case MessageRequested(_, None):
                 self._top = None
-                self._ok(texts.OCTETS, self._messages.octets[index])
+                self._ok(texts.OCTETS, octets)
             case MessageRequested(_, int(lines)):
                 self._top = Top(lines)
                 self._ok(texts.TOP_FOLLOWS)
@@ -153,12 +155,18 @@ class Session(Dialogue[Event]):
             self._replies += self._writer.feed(octets)
         return self._top is None or not self._top.is_complete
 
-    def end_message(self) -> None:
-        """The message is whole."""
+    def end_message(self) -> bool:
+        """The message is whole; if it has not the octets that were told, says so, and ends without its end."""
         self._answered()
-        if self._writer is not None:
-            self._replies += self._writer.end()
-            self._writer = None
+        writer, self._writer = self._writer, None
+        if writer is None:
+            return True
+        end = writer.end()
+        if self._top is None and writer.octets != self._octets:  # the client must not take it for the message
+            self.state = State.CLOSED
+            return False
+        self._replies += end
+        return True
 
     def refuse(self, refusal: Refusal) -> None:
         """Answer any event with no."""
@@ -220,18 +228,17 @@ class Session(Dialogue[Event]):
                 self.state = State.UPDATE
                 return UpdateRequested(frozenset(self._deleted))
             case Verb.STAT:
-                octets = self._messages.octets
-                left = sum(octets) - sum(octets[index] for index in self._deleted)
-                self._say(f"+OK {len(octets) - len(self._deleted)} {left}")
+                left = len(self._messages.octets) - len(self._deleted)
+                self._say(f"+OK {left} {self._maildrop_octets - self._deleted_octets}")
             case Verb.LIST:
                 self._list(words, verb, texts.MESSAGES_FOLLOW)
             case Verb.UIDL:
                 self._list(words, verb, texts.UNIQUE_IDS_FOLLOW)
             case Verb.DELE:
-                self._deleted.add(self._index(words[0]))
-                self._ok(texts.DELETED)
+                self._delete(self._index(words[0]))
             case Verb.RSET:
                 self._deleted.clear()
+                self._deleted_octets = 0
                 self._ok(texts.MESSAGES, len(self._messages.octets))
             case Verb.NOOP:
                 self._ok(texts.NOTHING)
@@ -327,6 +334,11 @@ class Session(Dialogue[Event]):
         else:
             self._ok(title)
             self._begin_to_say(multiline.all_messages(self._messages, verb))
+
+    def _delete(self, index: int) -> None:
+        self._deleted.add(index)
+        self._deleted_octets += self._messages.octets[index]
+        self._ok(texts.DELETED)
 
     def _index(self, word: str) -> int:
         index = commands.parse_number(word) - 1

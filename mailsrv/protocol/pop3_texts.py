@@ -116,6 +116,11 @@ MESSAGE_GONE: Final = Text(
     "diese Nachricht ist jetzt nicht lesbar",
     "ce message est illisible pour le moment",
 )
+UNREADABLE: Final = Text(
+    "this message cannot be read, the administrator has to look at it",
+    "diese Nachricht ist nicht lesbar, die Verwaltung muss danach sehen",
+    "ce message est illisible, l'administrateur doit intervenir",
+)
 NEEDS_UTF8: Final = Text(
     "this message needs the command UTF8",
     "diese Nachricht braucht den Befehl UTF8",
@@ -125,6 +130,11 @@ NOT_REMOVED: Final = Text(
     "some deleted messages were not removed",
     "einige gelöschte Nachrichten wurden nicht entfernt",
     "certains messages supprimés n'ont pas été retirés",
+)
+NOT_REMOVABLE: Final = Text(
+    "some deleted messages cannot be removed, the administrator has to look at it",
+    "einige gelöschte Nachrichten sind nicht zu entfernen, die Verwaltung muss danach sehen",
+    "certains messages supprimés ne peuvent être retirés, l'administrateur doit intervenir",
 )
 SHUTTING_DOWN: Final = Text(
     "the service is stopping, try again soon",

@@ -36,9 +36,11 @@ class Listing:
     `memo` is for what a reader makes of it, by its name: whoever reads the same listing again need not make it again.
     """
 
-    def __init__(self, mailbox: Path) -> None:
-        """List `mailbox`; raises OSError."""
+    def __init__(self, mailbox: Path, distrusted: Iterable[str] = ()) -> None:
+        """List `mailbox`; raises OSError. `distrusted` are names whose sizes an earlier listing has told wrongly."""
         self.mailbox = mailbox
+        self.distrusted = set(distrusted)
+        self._corrected: set[str] = set()  # names that tell octets, and were measured all the same
         self.memo: dict[str, list[bytes]] = {}
         self._listed, self._changed = time.time_ns(), _changed(mailbox)
         self._is_whole = True
@@ -65,6 +67,16 @@ class Listing:
         """Whether the mailbox is as it was when it was listed; raises OSError."""
         return self._is_whole and self._is_unchanged()
 
+    def tells_octets(self, index: int) -> bool:
+        """Whether the octets of a message are those that its name tells, and were not measured."""
+        place = self._places[index]
+        return _WIRE_SIZE.search(place) is not None and not (self._corrected and _base(place) in self._corrected)
+
+    def distrust(self, index: int) -> None:
+        """A message turned out to be of other octets than are listed: the next listing is to measure it anew."""
+        self.distrusted.add(_base(self._places[index]))
+        self._is_whole = False
+
     def find_again(self) -> None:
         """Learn where other programs have moved messages, by flags or from new/ to cur/; raises OSError."""
         if self._is_unchanged():
@@ -90,13 +102,8 @@ class Listing:
 
     def _measure(self) -> None:
         """Fill `octets`, and leave out what cannot be measured."""
-        measured, octets = Measured(self.mailbox), self.octets
-        waiting, left_out = [], set[int]()
-        for index, place in enumerate(self._places):
-            if told := _WIRE_SIZE.search(place):
-                octets[index] = int(told[1])
-            else:
-                waiting.append(index)
+        measured, left_out = Measured(self.mailbox), set[int]()
+        waiting = self._take_told(measured)
         for look in range(_LOOKS):
             if look and waiting:  # what still waits was renamed since it was listed
                 self.find_again()
@@ -104,15 +111,34 @@ class Listing:
         if left_out := left_out.union(waiting):
             kept = [index for index in range(len(self._places)) if index not in left_out]
             self._places = [self._places[index] for index in kept]
-            self.octets = array("Q", [octets[index] for index in kept])
+            self.octets = array("Q", [self.octets[index] for index in kept])
             self._is_whole = False  # it may be there, or ours to read, the next time
+        self.distrusted.clear()
         measured.note()
+
+    def _take_told(self, measured: Measured) -> list[int]:
+        """Fill `octets` with what names tell, as far as it is not known to be wrong; gives what is to be measured."""
+        waiting = []
+        none_is_wrong = measured.is_empty and not self.distrusted
+        for index, place in enumerate(self._places):
+            told = _WIRE_SIZE.search(place)
+            if told and (none_is_wrong or not self._is_wrong(_base(place), measured)):
+                self.octets[index] = int(told[1])
+                continue
+            waiting.append(index)
+            if told:
+                self._corrected.add(_base(place))
+        return waiting
+
+    def _is_wrong(self, name: str, measured: Measured) -> bool:
+        return name in self.distrusted or measured.knows(name)
 
     def _is_measured(self, measured: Measured, index: int, left_out: set[int]) -> bool:
         """Measure a message, or note that it is to be left out; False where it is not there any more."""
         place = self._places[index]
         try:
-            self.octets[index] = measured.octets_of(self._path(place), _base(place))
+            name = _base(place)
+            self.octets[index] = measured.octets_of(self._path(place), name, anew=name in self.distrusted)
         except FileNotFoundError:
             return False
         except OSError as error:  # one file that is not ours to read must not keep its owner from all the others

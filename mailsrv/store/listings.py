@@ -15,11 +15,16 @@ class Listings:
         self._messages = 0
         self._lock = threading.Lock()
 
-    def take(self, mailbox: Path) -> Listing | None:
-        """The listing of a mailbox, if it still holds; the caller's alone until it is kept again. Raises OSError."""
+    def take(self, mailbox: Path) -> Listing:
+        """The listing of a mailbox, a new one if none is kept that still holds; raises OSError.
+
+        It is the caller's alone until it is kept again.
+        """
         with self._lock:
             listing = self._forget(mailbox)
-        return listing if listing is not None and listing.is_current() else None
+        if listing is None:
+            return Listing(mailbox)
+        return listing if listing.is_current() else Listing(mailbox, listing.distrusted)
 
     def keep(self, listing: Listing) -> None:
         """Keep a listing for the next session."""

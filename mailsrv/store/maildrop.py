@@ -5,6 +5,7 @@ login (RFC 2449 §6.5), which so outlives restarts.
 """
 
 import contextlib
+import errno
 import fcntl
 import os
 import time
@@ -14,6 +15,8 @@ from typing import BinaryIO, Final
 from mailsrv.store import durable
 from mailsrv.store.listing import Listing
 from mailsrv.store.listings import Listings
+from mailsrv.store.measured import octets_on_the_wire
+from mailsrv.store.regular import open_regular
 
 LOCK_NAME: Final = "mailsrv.lock"
 _TRIES: Final = 4  # to get hold of a message that another program renames all the time
@@ -26,6 +29,10 @@ class MaildropInUseError(Exception):
 
 class LoginTooSoonError(Exception):
     """The last login was a shorter time ago than is asked for."""
+
+
+class ChangedError(OSError):
+    """A file is not the message that was listed: another program has changed it, or put another in its place."""
 
 
 class Maildrop:
@@ -47,11 +54,11 @@ class Maildrop:
         self._listings = listings
         self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
         try:
-            if login_delay is not None:
-                if 0 <= time.time() - last_login < login_delay:
-                    raise LoginTooSoonError
+            if login_delay is not None and 0 <= time.time() - last_login < login_delay:
+                raise LoginTooSoonError
+            self.listing = listings.take(path) if listings else Listing(path)
+            if login_delay is not None:  # a login that fails by our fault is none
                 os.utime(self._lock)
-            self.listing = (listings.take(path) if listings else None) or Listing(path)
         except BaseException:
             os.close(self._lock)
             raise
@@ -60,9 +67,25 @@ class Maildrop:
         """The octets of message `index` (from 0), in lines that end in LF or CRLF; raises OSError."""
         for _ in range(_TRIES - 1):
             with contextlib.suppress(FileNotFoundError):
-                return self.listing.path(index).open("rb")
+                return open_regular(self.listing.path(index))
             self.listing.find_again()
-        return self.listing.path(index).open("rb")
+        return open_regular(self.listing.path(index))
+
+    def octets_of(self, index: int, file: BinaryIO) -> int:
+        """Of message `index`, open as `file`, as RETR will send it; leaves `file` at its start.
+
+        A small one is counted, so that none is sent that is not the one that was listed: raises ChangedError, OSError.
+        A large one is counted while it is sent. What its name told without the end of its last line is sent with it.
+        """
+        listed, size = self.listing.octets[index], os.fstat(file.fileno()).st_size
+        is_small = size <= _PIECE
+        last_line = 2 if self.listing.tells_octets(index) and not _ends_in_line_end(file, size) else 0
+        octets = octets_on_the_wire([os.pread(file.fileno(), size, 0)]) if is_small else listed + last_line
+        if octets != listed:
+            self.listing.distrust(index)
+            if octets != listed + last_line:
+                raise ChangedError(errno.ESTALE, "has changed since it was listed", str(self.listing.path(index)))
+        return octets
 
     def remove(self, indices: frozenset[int]) -> None:
         """Remove messages for good (UPDATE), wherever they have moved; raises OSError after trying all of them."""
@@ -98,6 +121,10 @@ class Maildrop:
         return max(found.st_mtime, found.st_ctime)
 
 
+def _ends_in_line_end(file: BinaryIO, size: int) -> bool:
+    return size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n"
+
+
 def is_header_ascii(file: BinaryIO) -> bool:
     """Whether the header of a message has no octet above 127; leaves `file` at its start, raises OSError."""
     is_ascii, held, end = True, b"\n", b""
@@ -111,14 +138,15 @@ def is_header_ascii(file: BinaryIO) -> bool:
 
 def _lock(path: Path, *, is_exclusive: bool) -> tuple[int, float]:
     """The lock's descriptor, and the time of the last login (seconds since 1970, 0 for never)."""
-    flags, last_login = os.O_RDWR | os.O_CLOEXEC, None
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         fd = os.open(path / LOCK_NAME, flags)
     except FileNotFoundError:
-        fd, last_login = os.open(path / LOCK_NAME, flags | os.O_CREAT, 0o600), 0.0
+        fd = os.open(path / LOCK_NAME, flags | os.O_CREAT, 0o600)
+        os.utime(fd, (0, 0))  # to make it is no login
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        return fd, os.fstat(fd).st_mtime if last_login is None else last_login
+        return fd, os.fstat(fd).st_mtime
     except BlockingIOError as error:
         os.close(fd)
         raise MaildropInUseError(str(path)) from error

@@ -67,10 +67,10 @@ def retrieved(message: bytes, octets: int, size: int) -> bytes:
     assert octets == octets_on_the_wire(message)
     assert session.next_event() == MessageRequested(0, None, takes_utf8=False)
     session.replies()
-    session.begin_message()
+    session.begin_message(octets)
     for start in range(0, len(message), size):
         assert session.write(message[start : start + size])
-    session.end_message()
+    assert session.end_message()
     status, _, response = session.replies().partition(b"\r\n")
     assert status == f"+OK {octets} octets".encode()
     return response

@@ -1,6 +1,8 @@
 """The POP3 session's state machine, and what is handed over in pieces."""
 
 import itertools
+from collections.abc import Iterator
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -118,7 +120,7 @@ def test_nothing_is_said_inside_a_message_that_is_broken_off() -> None:
     world = world_in(State.TRANSACTION, b"Subject: one\n\none\n")
     world.receive(b"RETR 1\r\n")
     assert world.session.next_event() is not None
-    world.session.begin_message()
+    world.session.begin_message(21)
     world.session.write(b"Subject: one\n")
     world.session.break_off()
     assert world.session.is_closed
@@ -129,13 +131,57 @@ def test_a_session_looks_at_no_command_while_a_message_is_on_its_way() -> None:
     world = world_in(State.TRANSACTION, b"Subject: one\n")
     world.receive(b"RETR 1\r\nNOOP\r\n")
     assert world.session.next_event() is not None
-    world.session.begin_message()
+    world.session.begin_message(14)
     assert world.session.write(b"Subject: one\n")
     assert world.session.is_in_transaction
     assert world.session.next_event() is None
     world.session.end_message()
     assert world.session.next_event() is None
     assert world.replies() == b"+OK 14 octets\r\nSubject: one\r\n.\r\n+OK\r\n"
+
+
+@pytest.mark.parametrize("sent", [b"Subject: one\n", b"Subject: one\n\none\ntwo\n"])
+def test_a_message_of_other_octets_than_were_told_has_no_end(sent: bytes) -> None:
+    world = world_in(State.TRANSACTION, b"Subject: one\n\none\n")
+    world.receive(b"RETR 1\r\nNOOP\r\n")
+    assert world.session.next_event() is not None
+    world.session.begin_message(21)
+    world.session.write(sent)
+    assert not world.session.end_message()
+    assert world.session.is_closed
+    assert world.session.next_event() is None
+    assert world.replies() == b"+OK 21 octets\r\n" + sent.replace(b"\n", b"\r\n")
+
+
+def test_stat_counts_what_is_not_deleted() -> None:
+    world = world_in(State.TRANSACTION, b"one\n", b"three\n", b"x\n")
+    assert say(world, b"STAT\r\nDELE 2\r\nSTAT\r\nDELE 2\r\nDELE 1\r\nSTAT\r\nRSET\r\nSTAT\r\n") == (
+        b"+OK 3 15\r\n+OK deleted at QUIT\r\n+OK 2 8\r\n-ERR message 2 is deleted\r\n+OK deleted at QUIT\r\n"
+        b"+OK 1 3\r\n+OK 3 messages\r\n+OK 3 15\r\n"
+    )
+
+
+class Octets(list[int]):
+    """Sizes that know how often they were gone through."""
+
+    times = 0
+
+    def __iter__(self) -> Iterator[int]:
+        self.times += 1
+        return super().__iter__()
+
+
+def test_stat_does_not_go_through_all_messages_each_time() -> None:
+    world = Pop3World()
+    world.do("greet")
+    world.receive(LOGIN + b"DELE 1\r\n" + b"STAT\r\n" * 100)
+    assert world.session.next_event() is not None
+    octets = Octets([3] * 1000)
+    listing = Mock(octets=octets)
+    world.session.admit(listing)
+    assert world.session.next_event() is None
+    assert world.replies().endswith(b"+OK 999 2997\r\n" * 100)
+    assert octets.times == 1
 
 
 def test_an_answer_that_nobody_asked_for_is_a_fault_of_the_daemon() -> None:

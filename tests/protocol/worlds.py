@@ -196,7 +196,7 @@ class Pop3World:
                     self.session.admit(MemoryListing(self.messages))
 
     def _hand_over(self, octets: bytes) -> None:
-        self.session.begin_message()
+        self.session.begin_message(octets_on_the_wire(octets))
         for start in range(0, len(octets), self._piece):
             if not self.session.write(octets[start : start + self._piece]):
                 break

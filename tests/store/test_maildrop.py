@@ -11,7 +11,14 @@ from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import new_entry_id
 from mailsrv.store.listings import Listings
 from mailsrv.store.maildir import Maildir, mailbox_path, unique_name, unique_part
-from mailsrv.store.maildrop import LOCK_NAME, LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
+from mailsrv.store.maildrop import (
+    LOCK_NAME,
+    ChangedError,
+    LoginTooSoonError,
+    Maildrop,
+    MaildropInUseError,
+    is_header_ascii,
+)
 from mailsrv.store.measured import SIZES_NAME
 from tests import killing
 
@@ -128,6 +135,95 @@ def test_what_is_not_ours_to_read_is_left_out_and_the_others_are_listed(box: Pat
     (box / "new" / "2.b").write_bytes(b"b\n")
     maildrop = Maildrop(box)
     assert listed(maildrop) == [("2.b", 3)]
+    maildrop.close()
+
+
+def test_what_is_no_file_is_no_message_and_holds_nobody_up(box: Path) -> None:
+    os.mkfifo(box / "new" / "1.pipe")
+    os.mkfifo(box / "new" / "2.pipe,S=2,W=3")
+    (box / "secret").write_bytes(b"of somebody else\n")
+    (box / "new" / "3.link").symlink_to(box / "secret")
+    (box / "new" / "4.link,S=17,W=18").symlink_to(box / "secret")
+    (box / "new" / "5.lost").symlink_to(box / "nothing")
+    os.mkfifo(box / SIZES_NAME)
+    (box / "new" / "6.file").write_bytes(b"x\n")
+    maildrop = Maildrop(box)
+    assert listed(maildrop) == [("2.pipe", 3), ("4.link", 18), ("6.file", 3)]  # a name is believed until it is opened
+    for index in (0, 1):
+        with pytest.raises(OSError, match=r"not a file|symbolic links"):
+            maildrop.open(index)
+    assert content_of(maildrop, 2) == (b"x\n", 3)
+    maildrop.close()
+    (box / LOCK_NAME).unlink()
+    (box / LOCK_NAME).symlink_to(box / "secret")
+    with pytest.raises(OSError, match="symbolic links"):
+        Maildrop(box)
+
+
+def content_of(maildrop: Maildrop, index: int) -> tuple[bytes, int]:
+    """What lies on disk of a message, and how many octets RETR will say."""
+    with maildrop.open(index) as file:
+        octets = maildrop.octets_of(index, file)
+        return file.read(), octets
+
+
+LONG = b"x" * 79 + b"\n"
+
+
+@pytest.mark.parametrize("body", [b"", LONG * 2000], ids=["small", "large"])
+def test_the_line_end_that_a_foreign_name_does_not_count_is_counted_when_it_is_sent_and_then_remembered(
+    box: Path, body: bytes
+) -> None:
+    message = b"Subject: x\n\n" + body + b"unfinished"
+    told = len(message) + message.count(b"\n")
+    (box / "cur" / f"1.a,S={len(message)},W={told}:2,S").write_bytes(message)
+    listings = Listings(10)
+    settle(box)
+    maildrop = Maildrop(box, listings=listings)
+    assert listed(maildrop) == [("1.a", told)]
+    assert content_of(maildrop, 0) == (message, told + 2)
+    maildrop.close()
+    for kept in (listings, Listings(10)):  # by the next session, and after a restart
+        maildrop = Maildrop(box, listings=kept)
+        assert listed(maildrop) == [("1.a", told + 2)]
+        assert content_of(maildrop, 0) == (message, told + 2)
+        maildrop.close()
+
+
+def test_a_name_that_lies_is_found_out_and_the_next_session_knows_better(box: Path) -> None:
+    (box / "cur" / "1.a,W=5").write_bytes(b"Subject: x\n\nmore\n")
+    (box / "cur" / "2.b,W=3").write_bytes(b"x\n")
+    listings = Listings(10)
+    maildrop = Maildrop(box, listings=listings)
+    assert listed(maildrop) == [("1.a", 5), ("2.b", 3)]
+    with pytest.raises(ChangedError):
+        content_of(maildrop, 0)
+    assert content_of(maildrop, 1) == (b"x\n", 3)
+    maildrop.close()
+    maildrop = Maildrop(box, listings=listings)
+    assert content_of(maildrop, 0) == (b"Subject: x\n\nmore\n", 20)
+    maildrop.close()
+    assert len(sizes_known(box)) == 2  # the other one is still believed
+
+
+@pytest.mark.parametrize("name", ["1.a", "1.a,S=4,W=5"])
+@pytest.mark.parametrize("is_moved_in", [False, True])
+def test_a_file_that_has_become_another_message_is_not_sent_for_the_one_that_was_listed(
+    box: Path, name: str, *, is_moved_in: bool
+) -> None:
+    path = box / "new" / name
+    path.write_bytes(b"one\n")
+    settle(box)
+    listings = Listings(10)
+    maildrop = Maildrop(box, listings=listings)
+    other = box / "tmp" / "other" if is_moved_in else path
+    other.write_bytes(b"another one\n")
+    other.rename(path)
+    with pytest.raises(ChangedError):
+        content_of(maildrop, 0)
+    maildrop.close()
+    maildrop = Maildrop(box, listings=listings)
+    assert content_of(maildrop, 0) == (b"another one\n", 13)
     maildrop.close()
 
 
@@ -267,6 +363,15 @@ def test_a_login_too_soon_after_the_last_one_is_refused_and_does_not_count(box: 
         Maildrop(box, login_delay=60)
 
 
+def test_a_login_that_fails_by_our_fault_and_a_sweep_are_no_logins(box: Path) -> None:
+    Maildrop(box).close()  # makes the lock, as a sweep does
+    (box / "cur").rename(box / "away")
+    with pytest.raises(FileNotFoundError):
+        Maildrop(box, login_delay=60)
+    (box / "away").rename(box / "cur")
+    Maildrop(box, login_delay=60).close()
+
+
 def test_a_clock_that_was_set_back_keeps_nobody_waiting(box: Path) -> None:
     Maildrop(box, login_delay=60).close()
     os.utime(box / LOCK_NAME, (0, time.time() + 3600))
@@ -346,11 +451,14 @@ def test_a_listing_in_which_messages_were_found_again_is_not_used_again(box: Pat
 def test_no_more_messages_are_kept_than_that_and_the_longest_unused_go_first(tmp_path: Path) -> None:
     listings = Listings(5)
     boxes = [tmp_path / str(number) for number in range(3)]
+    made = []
     for each in boxes:
         Maildir(each).create()
         for number in range(2):
             (each / "new" / f"{number}.a").write_bytes(b"x\n")
         settle(each)
-        Maildrop(each, listings=listings).close()
-    assert [listings.take(each) is not None for each in boxes] == [False, True, True]
-    assert listings.take(boxes[1]) is None  # it is taken
+        maildrop = Maildrop(each, listings=listings)
+        made.append(maildrop.listing)
+        maildrop.close()
+    assert [listings.take(each) is one for each, one in zip(boxes, made, strict=True)] == [False, True, True]
+    assert listings.take(boxes[1]) is not made[1]  # it is taken

@@ -197,6 +197,32 @@ def test_a_message_that_is_removed_or_moved_meanwhile_is_told_or_found(instance:
     assert list(instance.new_mail.iterdir()) == [three]
 
 
+def test_what_another_program_puts_in_the_place_of_a_message_is_not_sent_for_it(instance: Instance) -> None:
+    (instance.new_mail / "1.small").write_bytes(b"Subject: small\n\nIt works.\n")
+    (instance.new_mail / "2.pipe").write_bytes(b"Subject: pipe\n\nIt works.\n")
+    (instance.new_mail / "3.large").write_bytes(b"Subject: large\n\n" + (b"x" * 76 + b"\n") * 100_000)
+    (instance.new_mail / "4.last").write_bytes(b"Subject: last\n\nIt works.\n")
+    os.mkfifo(instance.new_mail / "5.pipe")
+    for path in instance.new_mail.iterdir():
+        path.chmod(0o644)
+    with logged_in(instance) as client:
+        assert client.stat()[0] == 4
+        (instance.new_mail / "1.small").write_bytes(b"Subject: small\n\nIt works no more.\n")
+        (instance.new_mail / "2.pipe").unlink()
+        os.mkfifo(instance.new_mail / "2.pipe")
+        (instance.new_mail / "3.large").write_bytes(b"Subject: large\n\n" + (b"x" * 75 + b"\n") * 100_000)
+        for number in (1, 2):
+            with pytest.raises(poplib.error_proto, match=r"\[SYS/TEMP\] this message cannot be read now"):
+                client.retr(number)
+        assert client.retr(4)[1] == [b"Subject: last", b"", b"It works."]
+        with pytest.raises(poplib.error_proto, match="EOF"):  # it has no end, so that nobody takes it for whole
+            client.retr(3)
+    with logged_in(instance) as client:
+        assert client.list()[1] == [b"1 37", b"2 %d" % (18 + 77 * 100_000), b"3 28"]
+        assert client.retr(1)[1][-1] == b"It works no more."
+        client.quit()
+
+
 def test_a_login_too_soon_is_refused_also_after_a_restart(make_instance: Make) -> None:
     instance = make_instance(pop3__login_delay=3600)
     with logged_in(instance) as client:

@@ -1,0 +1,27 @@
+"""Files that other programs may have put where we read: only what is a file is read, and none is ever waited for."""
+
+import errno
+import os
+import stat
+from typing import BinaryIO
+
+
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+    """`path` for reading; raises OSError, also where it is a link, or what could hold us for ever: a pipe, a device."""
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        expect_regular(os.fstat(fd), path)
+        return os.fdopen(fd, "rb")
+    except BaseException:
+        os.close(fd)
+        raise
+
+
+def expect_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:
+    """Raises OSError where `status`, that of `path`, is not a file's."""
+    if stat.S_ISLNK(status.st_mode):
+        raise OSError(errno.ELOOP, "a link is not followed", os.fspath(path))
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "is not a file", os.fspath(path))

@@ -25,7 +25,7 @@ from mailsrv.settings import (
     Routing,
     Smtp,
 )
-from mailsrv.settings_outgoing import Dkim
+from mailsrv.settings_outgoing import Dkim, Records
 from mailsrv.settings_relay import Dns, Relay
 from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
 
@@ -51,6 +51,7 @@ TABLES: Final[Mapping[str, type]] = {
     "relay": Relay,
     "dns": Dns,
     "dkim": Dkim,
+    "records": Records,
     "health": Health,
     "ledger": Ledger,
     "drill": Drill,
@@ -92,6 +93,7 @@ class Config:
     relay: Relay = field(default_factory=Relay)
     dns: Dns = field(default_factory=Dns)
     dkim: Dkim = field(default_factory=Dkim)
+    records: Records = field(default_factory=Records)
     health: Health = field(default_factory=Health)
     ledger: Ledger = field(default_factory=Ledger)
     drill: Drill = field(default_factory=Drill)

@@ -77,7 +77,8 @@ def is_nameserver(value: object) -> bool:
     """Whether it is an IP address, of IPv6 perhaps in brackets, or one with a port."""
     if not isinstance(value, str):
         return False
-    return is_ip_address(value.strip("[]")) or (is_host_and_port(value) and not is_host_name(value.rpartition(":")[0]))
+    is_address = is_ip_address(value.rpartition(":")[0].strip("[]"))  # 192.0.2.53 is a host name by its grammar as well
+    return is_ip_address(value.strip("[]")) or (is_host_and_port(value) and is_address)
 
 
 def is_list_of(check: Callable[[Any], bool], *, least: int = 1) -> Callable[[Any], bool]:

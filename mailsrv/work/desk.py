@@ -3,6 +3,7 @@
 Each has a desk of its own, with its own drafts, batch and turns at the spool: neither waits for the other.
 """
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Sequence
@@ -17,7 +18,7 @@ from mailsrv.store.batch import Plan
 from mailsrv.store.entry import FormatError
 from mailsrv.store.heartbeat import BEAT_INTERVAL
 from mailsrv.store.ledger import Kind, Ledger, line
-from mailsrv.store.retry import read_retry
+from mailsrv.store.retry import Retry, read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.store.turns import Turns
 from mailsrv.work.attempt import Written
@@ -31,6 +32,11 @@ logger = logging.getLogger(__name__)
 
 BATCH: Final = 64  # entries made durable together
 FAULT_PAUSE: Final = 5.0  # seconds until an entry is tried again that could not even be deferred
+SETTLED_NS: Final = 2_500_000_000  # a folder that has not changed for so long tells of its next change: any clock ticks
+UNSETTLED: Final = -1  # in place of the time of a folder
+SLOW_LISTING: Final = 0.02  # seconds
+REST: Final = 20
+LONGEST_REST: Final = 5.0  # seconds
 
 Planned = tuple[Plan, list[Written]]
 
@@ -60,13 +66,12 @@ class Desk:
         self._beat = beat
         self._in_hand = ""
         self._beaten = 0.0  # when that was last told (monotonic)
-        self._schedule = Schedule(
-            lambda entry_id: read_retry(spool.retry_path(entry_id, owner.waits_in)), max(config.delivery.retry_after)
-        )
+        self._schedule = Schedule(self._sidecar_of, max(config.delivery.retry_after))
         self._faulty: dict[EntryId, float] = {}  # entries of `new/` to be let be until then (monotonic)
         self._suspects: set[EntryId] = set()  # an earlier attempt may have delivered parts of them
         self._finish_at = 0.0  # when what is unfinished is tried again (monotonic)
-        self._waiting_changed = 0  # the mtime of the folder of what waits, in ns, when it was last listed
+        self._waiting_changed = UNSETTLED  # the mtime of the folder of what waits, in ns, when it was last listed
+        self._list_again_at = float("-inf")  # not before (monotonic)
         self._is_stopping = False
         self.progress = 0
         self.ticks = 0  # pieces of messages
@@ -84,11 +89,20 @@ class Desk:
         self.relearn()
 
     def relearn(self) -> None:
-        """Learn what waits, if anything there has changed by whomever; raises OSError."""
+        """Learn what waits, if anything there has changed by whomever; raises OSError.
+
+        A folder that takes long to list, and changes all the time, is listed again only after REST times as long.
+        """
+        now = time.monotonic()
         changed = self._spool.folder(self._waits_in).stat().st_mtime_ns
-        if changed != self._waiting_changed:
-            self._schedule.learn(self._spool.entries(self._waits_in))
-            self._waiting_changed = changed
+        if changed == self._waiting_changed or now < self._list_again_at:
+            return
+        # What comes in the same tick of the clock as this listing, and after it, does not change the time once more.
+        is_settled = abs(time.time_ns() - changed) > SETTLED_NS
+        self._schedule.learn(self._spool.entries(self._waits_in))
+        self._waiting_changed = changed if is_settled else UNSETTLED
+        taken = time.monotonic() - now
+        self._list_again_at = now + min(LONGEST_REST, taken * REST) if taken > SLOW_LISTING else now
 
     def seconds_until_due(self) -> float:
         """Seconds until an entry that waits, or a faulty one, is to be tried again."""
@@ -102,6 +116,12 @@ class Desk:
         if time.monotonic() - self._beaten > BEAT_INTERVAL:
             self._beaten = time.monotonic()
             self._beat(self._in_hand)
+
+    def _sidecar_of(self, entry_id: EntryId) -> Retry | None:
+        """One that cannot be read is no reason to forget the entry: it is due, and the attempt tells what is wrong."""
+        with contextlib.suppress(OSError):
+            return read_retry(self._spool.retry_path(entry_id, self._waits_in))
+        return None
 
     def _ours(self) -> AbstractContextManager[None]:
         """The spool's entries are ours to move; a command that has them is waited for, and shows in the heartbeat."""

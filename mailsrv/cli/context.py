@@ -4,6 +4,7 @@ import io
 import json
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,6 +57,12 @@ class Commands(click.Group):
             raise Failed(f"permission denied: {error.filename}; run this as the user who runs mailsrv") from error
         except OSError as error:
             raise Failed(f"{error.strerror or error}: {error.filename}") from error
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:
+            at = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{Path(at.filename).name}, line {at.lineno}"
+            raise Failed(f"a fault of mailsrv ({place}): {type(error).__name__}: {error}") from error
 
 
 def find_root(given: Path | None) -> Path:

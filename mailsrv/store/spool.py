@@ -114,9 +114,11 @@ class Spool:
         claims = [name.removesuffix(_CLAIM) for name in os.listdir(self.tmp) if name.endswith(_CLAIM)]
         return [*claims, *(name for state in State for name in os.listdir(self.folder(state)) if is_entry_id(name))]
 
-    def strangers(self) -> list[str]:
-        """Names in `new/` that nobody will ever decide, because they are not those of entries; raises OSError."""
-        return sorted(name for name in os.listdir(self.folder(State.NEW)) if not is_entry_id(name))
+    def strangers(self) -> list[Path]:
+        """What nobody will ever decide where it lies, because its name is not that of an entry; raises OSError."""
+        folders = [self.folder(state) for state in State if state is not State.HOLD]
+        found = [folder / name for folder in folders for name in os.listdir(folder) if not _belongs_to_an_entry(name)]
+        return sorted(found)
 
     def open(self, state: State, entry_id: EntryId) -> tuple[BinaryIO, Block]:
         """The entry's file, positioned at the message, and its envelope; raises OSError, FormatError."""
@@ -256,9 +258,9 @@ class Spool:
         return [EntryId(name) for name in names if is_entry_id(name)]
 
     def reason(self, entry_id: EntryId) -> str:
-        """Why an entry is held, in words; empty where nobody has said so."""
+        """Why an entry is held, in words, which a person may have written; empty where nobody has said so."""
         path = self.folder(State.HOLD) / f"{entry_id}.txt"
-        return path.read_text("utf-8").strip() if path.exists() else ""
+        return path.read_text("utf-8", "replace").strip() if path.exists() else ""
 
     def explain(self, entry_id: EntryId, reason: str) -> None:
         """Write the reason for which an entry is about to be held; raises OSError."""
@@ -274,6 +276,11 @@ def shown(name: str) -> str:
 def is_left_alone(name: str) -> bool:
     """Whether a name in the drop box is somebody's unfinished work and not yet mail."""
     return name.startswith(".") or name.endswith(_LEFT_ALONE)
+
+
+def _belongs_to_an_entry(name: str) -> bool:
+    """Whether it is one, or its sidecar, or the draft of that."""
+    return is_entry_id(name) or is_entry_id(name.removeprefix(".").removesuffix(".tmp").removesuffix(".retry"))
 
 
 def _text(reason: str) -> bytes:

@@ -46,7 +46,8 @@ class Decider(Desk):
         # One batch of these, then what is new again: however many are due, new mail does not wait for them.
         due = [each for each in self._schedule.take(BATCH) if each not in self._carrier.unfinished]
         if due and not self._is_stopping:
-            self._decide_batch([(State.DEFERRED, entry_id) for entry_id in due])
+            with self._working_on(due):
+                self._decide_batch([(State.DEFERRED, entry_id) for entry_id in due])
 
     def facts(self) -> dict[str, Fact]:
         """For the heartbeat; `oldest` and `worst_wait` in seconds: how long entries lie in `new/`, now and ever."""

@@ -6,7 +6,7 @@ Each has a desk of its own, with its own drafts, batch and turns at the spool: n
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -126,6 +126,18 @@ class Desk:
     def _ours(self) -> AbstractContextManager[None]:
         """The spool's entries are ours to move; a command that has them is waited for, and shows in the heartbeat."""
         return self._turns.taken(float("inf"), lambda: self._beat("waiting for a command that has the spool"))
+
+    @contextlib.contextmanager
+    def _working_on(self, entry_ids: Sequence[EntryId]) -> Iterator[None]:
+        """Within, entries that were due are worked on; where the disk breaks that off, they are due again."""
+        try:
+            yield
+        except OSError:
+            self._give_back(entry_ids)
+            raise
+
+    def _give_back(self, entry_ids: Sequence[EntryId]) -> None:
+        self._schedule.give_back(entry_ids, FAULT_PAUSE)
 
     def _look_again(self) -> None:
         """Do at once what a command has asked for."""

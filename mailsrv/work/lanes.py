@@ -197,7 +197,10 @@ class Lanes:
                 again = [key for key, each in told.items() if _is_too_many(each.reply)]
                 left = [(key, each) for key, each in batch if key in again] + left
                 told = {key: each for key, each in told.items() if key not in again}
-            self._journal.told(errand.job.entry_id, told)
+            try:
+                self._journal.told(errand.job.entry_id, told)
+            except OSError as error:  # we know it: only where we are killed before it is acted on, it is asked again
+                logger.warning("%s: what was heard cannot be written: %s", errand.job.entry_id, error.strerror)
             found |= told
             if not line.is_open:
                 lost = Told(outcome.CONNECTION_LOST, line.where)

@@ -108,9 +108,9 @@ def look(config: Config) -> Outlook:
     oldest = max(0.0, time.time() - arrival_of(new[0]).timestamp()) if new else 0.0  # 0 where the clock was set back
     if oldest > LATE_SCANS * config.delivery.scan_interval:
         problems.append(f"spool/new: the oldest entry has been waiting for {oldest:.0f} s")
-    strangers = spool.strangers()
     problems += [
-        f"spool/new/{shown(name)} is no entry: put files into the drop box, {spool.root}" for name in strangers
+        f"spool/{path.parent.name}/{shown(path.name)} is no entry: put files into the drop box, {spool.root}"
+        for path in spool.strangers()
     ]
     worst = max(oldest, read_worst(config.worst_wait))
     audited = last(config)
@@ -138,22 +138,24 @@ def queue(config: Config) -> list[Listed]:
 
 
 def listed(spool: Spool, state: State, entry_id: EntryId) -> Listed | None:
-    """An entry of that state, or None where it is there no more; raises OSError."""
+    """An entry of that state, also one that cannot be read; None where it is there no more."""
     due, reason = None, ""
-    if state.has_sidecar and (retry := read_retry(spool.retry_path(entry_id, state))):
-        due = retry.due
-        errors = [f"{key}: {fate.error}" for key, fate in retry.destinations.items() if fate.state == WAITING]
-        reason = "; ".join(errors)
-    if state is State.HOLD:
-        reason = spool.reason(entry_id)
     try:
+        if state.has_sidecar and (retry := read_retry(spool.retry_path(entry_id, state))):
+            due = retry.due
+            errors = [f"{key}: {fate.error}" for key, fate in retry.destinations.items() if fate.state == WAITING]
+            reason = "; ".join(errors)
+        if state is State.HOLD:
+            reason = spool.reason(entry_id)
         file, block = spool.open(state, entry_id)
         with file:
             octets = spool.path(state, entry_id).stat().st_size
     except FileNotFoundError:  # decided while we looked
         return None
+    except OSError as error:
+        return Listed(entry_id, state, "", (), 0, due, f"cannot be read: {error.strerror}: {error.filename}")
     except FormatError as error:
-        return Listed(entry_id, state, "", (), 0, due, str(error))
+        return Listed(entry_id, state, "", (), 0, due, "; ".join(filter(None, (reason, str(error)))))
     recipients = tuple(str(each.forward_path) for each in block.envelope.recipients)
     return Listed(entry_id, state, str(block.envelope.sender.reverse_path or "<>"), recipients, octets, due, reason)
 

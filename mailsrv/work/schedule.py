@@ -67,6 +67,13 @@ class Schedule:
         """Have an entry wait that could not be tried."""
         self._put(entry_id, pause)
 
+    def give_back(self, entry_ids: Iterable[EntryId], pause: float) -> None:
+        """Have those wait that were taken, and of which nothing has become."""
+        now = time.monotonic()
+        for entry_id in entry_ids:
+            if self._due.get(entry_id, float("inf")) <= now:
+                self._put(entry_id, pause)
+
     def forget(self, entry_id: EntryId) -> None:
         """It waits no more."""
         self._due.pop(entry_id, None)

@@ -6,7 +6,7 @@ command moves it. What a host says is in the journal before anything is done of 
 
 import logging
 import queue
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mailsrv.config import Config
@@ -95,9 +95,11 @@ class Sender(Desk):
         self.collect()
         if self._route is None or self._is_stopping:
             return
-        for entry_id in self._schedule.take(min(BATCH, MOST_IN_HAND - len(self._jobs))):
-            if entry_id not in self._jobs and entry_id not in self._carrier.unfinished:
-                self._begin(entry_id, self._route)
+        due = self._schedule.take(min(BATCH, MOST_IN_HAND - len(self._jobs)))
+        with self._working_on(due):
+            for entry_id in due:
+                if entry_id not in self._jobs and entry_id not in self._carrier.unfinished:
+                    self._begin(entry_id, self._route)
         self.collect()
 
     def stop(self) -> None:
@@ -127,17 +129,22 @@ class Sender(Desk):
                 if poison := self.hand.take(entry_id):
                     self._hold(State.REMOTE, entry_id, poison)
                     return
+                retry = read_retry(self._spool.retry_path(entry_id, State.REMOTE)) or Retry(0, 0)
                 file, block = self._spool.open(State.REMOTE, entry_id)
-                self._journal.begin(entry_id)
+                try:
+                    self._journal.begin(entry_id)
+                except OSError:
+                    file.close()
+                    raise
             self.hand.empty()
         except FileNotFoundError:  # a person took it away
             self._schedule.forget(entry_id)
         except FormatError as error:
-            self._hold(State.REMOTE, entry_id, str(error))
+            with self._ours():
+                self._hold(State.REMOTE, entry_id, str(error))
         except OSError as error:
             self._let_be(State.REMOTE, entry_id, error)
         else:
-            retry = read_retry(self._spool.retry_path(entry_id, State.REMOTE)) or Retry(0, 0)
             known = self._told.get(entry_id, {})
             left = {each.forward_path.exact_key: each for each in block.envelope.recipients}
             left = {key: each for key, each in left.items() if not retry.is_done(key) and key not in known}
@@ -171,14 +178,17 @@ class Sender(Desk):
             job.left -= 1
             if job.left == 0:
                 ready.append(job.entry_id)
-        for start in range(0, len(ready), BATCH):
-            batch = ready[start : start + BATCH]
-            for entry_id in batch:
-                job = self._jobs.pop(entry_id)
-                job.file.close()
-                self._told.setdefault(entry_id, {}).update(job.told)
-                self._relayed += sum(1 for each in job.told.values() if each.reply.code < 400)
-            self._settle([(State.REMOTE, entry_id) for entry_id in batch])
+        for entry_id in ready:
+            job = self._jobs.pop(entry_id)
+            job.file.close()
+            self._told.setdefault(entry_id, {}).update(job.told)
+            self._relayed += sum(1 for each in job.told.values() if each.reply.code < 400)
+        with self._working_on(ready):  # what was heard of them stays known
+            for start in range(0, len(ready), BATCH):
+                self._settle([(State.REMOTE, entry_id) for entry_id in ready[start : start + BATCH]])
+
+    def _give_back(self, entry_ids: Sequence[EntryId]) -> None:
+        super()._give_back([each for each in entry_ids if each not in self._jobs])
 
     def _told_of(self, entry_id: EntryId) -> Mapping[str, Told]:
         return self._told.get(entry_id, {})
@@ -195,4 +205,7 @@ class Sender(Desk):
 
     def _forget(self, entry_id: EntryId) -> None:
         self._told.pop(entry_id, None)
-        self._journal.over(entry_id)
+        try:
+            self._journal.over(entry_id)
+        except OSError as error:  # the next one that is over leaves this one out as well
+            logger.warning("%s: that it is over cannot be written: %s", entry_id, error.strerror)

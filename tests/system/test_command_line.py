@@ -234,12 +234,30 @@ def test_octets_that_are_not_utf_8_are_told_and_never_a_traceback(stopped: Insta
     broken.mkdir()
     (broken / "incident.json").write_text("{")
     (stopped.spool / "odd\udcff\x1b.eml").mkdir()
-    assert "Traceback" not in stopped.mailsrv("status").stderr
+    entry_id = stopped.mailsrv("send", "-", "--from", "a@x.org", "--to", "b@x.org", stdin=b"x: y\n\n").stdout.split()[
+        -1
+    ]
+    stopped.mailsrv("queue", "hold", entry_id)
+    (stopped.spool / "hold" / f"{entry_id}.txt").write_bytes(b"\xff\n")
+    for command in (("status",), ("queue", "list"), ("queue", "show", entry_id), ("trace", entry_id)):
+        assert "Traceback" not in stopped.mailsrv(*command).stderr, command
+    assert entry_id in stopped.mailsrv("queue", "list").stdout
 
 
-def test_a_file_put_into_new_by_mistake_shows_in_status(instance: Instance) -> None:
-    (instance.spool / "new" / "message.eml").write_bytes(REMOTE)
-    assert "spool/new/message.eml is no entry: put files into the drop box" in instance.mailsrv("status").stdout
+def test_a_fault_of_ours_is_told_without_a_traceback(stopped: Instance) -> None:
+    (stopped.root / "var" / "log" / "ledger" / "smtp-20260101.0.jsonl").write_text(
+        '{"t":"noon","fate":"accepted","id":"0hofqxo9q6i-f85zzn5t","to":"odd"}\n'
+    )
+    done = stopped.mailsrv("trace", "0hofqxo9q6i-f85zzn5t")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: a fault of mailsrv (")
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("folder", ["new", "deferred", "remote"])
+def test_a_file_put_into_a_folder_of_the_spool_by_mistake_shows_in_status(instance: Instance, folder: str) -> None:
+    (instance.spool / folder / "message.eml").write_bytes(REMOTE)
+    assert f"spool/{folder}/message.eml is no entry: put files into the drop box" in instance.mailsrv("status").stdout
 
 
 def test_init_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:

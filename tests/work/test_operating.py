@@ -188,6 +188,20 @@ def test_listing_writes_nothing(config: Config) -> None:
     assert state_of(config) == before
 
 
+def test_an_entry_that_cannot_be_read_is_listed_with_the_others_and_says_why(config: Config, spool: Spool) -> None:
+    first, second, third = (deferred(config), deferred(config), accept(config, "bob@example.org"))
+    spool.retry_path(first).unlink()
+    spool.retry_path(first).mkdir()  # a fault that also root meets
+    Operator(config).hold(second)
+    (spool.folder(State.HOLD) / f"{second}.txt").write_bytes(b"by \xff me\n")
+    found = {each.entry_id: each.reason for each in queue(config)}
+    assert found == {
+        first: f"cannot be read: Is a directory: {spool.retry_path(first)}",
+        second: "by \ufffd me",
+        third: "",
+    }
+
+
 @pytest.mark.timeout(60)
 def test_holding_releasing_and_removing_while_delivery_works_loses_and_doubles_nothing(tmp_path: Path) -> None:
     make(tmp_path)

@@ -1,5 +1,6 @@
 """The relay against servers over real sockets: what is taken, refused, kept, reported, and noted in the books."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -12,10 +13,11 @@ from mailsrv.config import Config
 from mailsrv.model import outcome, reply
 from mailsrv.model.identity import EntryId
 from mailsrv.model.reply import Reply
+from mailsrv.store.journal import Journal
 from mailsrv.store.ledger import Reader
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import lanes, line
+from mailsrv.work import desk, lanes, line
 from mailsrv.work.audit import Audit
 from mailsrv.work.operating import NotPossibleError, Operator
 from tests.system.instance import wait_until
@@ -243,6 +245,41 @@ def test_what_was_heard_before_a_kill_is_not_sent_again(config: Config, server: 
     (doubt,) = [each for each in lines_of(config, "deferred") if each.get("in_doubt")]
     assert doubt["to"] == ["erin@example.net"]
     assert spool.journal.read_bytes() == b""
+    assert_all_is_told(config)
+
+
+def test_a_sidecar_that_cannot_be_read_keeps_back_its_own_entry_only_and_not_for_good(
+    config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(desk, "FAULT_PAUSE", 0.0)
+    first, _ = (entry_for(config, f"{name}@example.net") for name in ("dave", "erin"))
+    sidecar = Spool(config.spool).retry_path(first, State.REMOTE)
+    sidecar.mkdir()  # a fault that also root meets
+    sender = sender_of(relaying(config, server))
+    wait_until(lambda: sender.turn() or remote(config) == [first, sidecar.name], "the other one goes")  # type: ignore[func-returns-value]
+    sidecar.rmdir()
+    settle(sender)
+    sender.stop()
+    assert sorted(to for _, to, _ in server.taken) == [["dave"], ["erin"]]
+    assert remote(config) == []
+    assert_all_is_told(config)
+
+
+def test_what_a_host_has_taken_is_not_sent_again_where_the_journal_cannot_be_written(
+    config: Config, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_args: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("dave", "erin"):
+        entry_for(config, f"{name}@example.net")
+    with monkeypatch.context() as patched:
+        patched.setattr(Journal, "told", fail)
+        patched.setattr(Journal, "over", fail)
+        send_on(relaying(config, server))
+    send_on(relaying(config, server))
+    assert sorted(to for _, to, _ in server.taken) == [["dave"], ["erin"]]
+    assert remote(config) == []
     assert_all_is_told(config)
 
 

@@ -167,3 +167,15 @@ def fastest(work: Callable[[], object]) -> float:
         work()
         found.append(time.perf_counter() - start)
     return min(found)
+
+
+def test_of_what_was_taken_only_what_nothing_has_become_of_is_due_again(clocks: Clocks) -> None:
+    entries = ids(4)
+    made = schedule_of({each: Retry(1, clocks.time()) for each in entries})
+    served, deferred, *broken_off = made.take(64)
+    made.forget(served)
+    made.defer(deferred, HOUR)
+    made.give_back(entries, 5.0)
+    assert made.take(64) == []
+    clocks.pass_by(6)
+    assert made.take(64) == broken_off

@@ -27,6 +27,7 @@ from mailsrv.settings import (
 )
 from mailsrv.settings_outgoing import Dkim, Records
 from mailsrv.settings_relay import Dns, Relay
+from mailsrv.toml_text import rendered
 from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
 
 FILE_NAME: Final = "mailsrv.toml"
@@ -312,9 +313,20 @@ class _Reader:
         if key not in settings:
             known = ", ".join(settings)
             raise self._mistake(table, key, f"there is no setting {key!r} here; expected one of: {known}")
+        if settings[key].get("is_table"):
+            return self._pairs(f"{table}.{key}", settings[key], value)
         if not settings[key]["check"](value):
             raise self._mistake(table, key, f"{key} = {value!r}: expected {settings[key]['expected']}")
         return tuple(value) if isinstance(value, list) else value
+
+    def _pairs(self, table: str, setting: Mapping[str, Any], value: object) -> tuple[tuple[str, str], ...]:
+        """A table in a table: names that are not settings, with what is set for each."""
+        if not isinstance(value, dict):
+            raise self._mistake("", table, f"expected [{table}], a table")
+        for name, text in value.items():
+            if not setting["check"]((name, text)):
+                raise self._mistake(table, name, f"{name!r} = {text!r}: expected {setting['expected']}")
+        return tuple(value.items())
 
     def _mistake(self, table: str, key: str, expected: str) -> Mistake:
         return Mistake(self._path, self._line_of(table, key), expected)
@@ -323,7 +335,7 @@ class _Reader:
         """Where a setting, or a table, stands; tomllib does not tell."""
         current = ""
         for number, line in enumerate(self._lines, 1):
-            if header := re.match(r"\s*\[\s*\"?([\w-]+)\"?\s*\]", line):
+            if header := re.match(r"\s*\[\s*\"?([\w.-]+)\"?\s*\]", line):
                 current = header.group(1)
                 if not table and current == key:
                     return number
@@ -340,42 +352,8 @@ def _line_in(error: str) -> int:
 def render(config: Config) -> str:
     """`config` as a `mailsrv.toml` with a comment on every setting."""
     lines = ["# mailsrv: every setting with its default or your value; `mailsrv check` reads it.", ""]
-    lines += _render_settings(config)
+    lines += rendered(config)
     for table in fields(config):
         if table.name in TABLES:
-            lines += ["", f"[{table.name}]", *_render_settings(getattr(config, table.name))]
+            lines += ["", f"[{table.name}]", *rendered(getattr(config, table.name), table.name)]
     return "\n".join(lines) + "\n"
-
-
-def edited(text: str, table: str, values: Mapping[str, object]) -> str:
-    """The text of a `mailsrv.toml` with these settings of a table changed, and everything else as it stands."""
-    lines = text.splitlines()
-    if f"[{table}]" not in (line.strip() for line in lines):
-        lines += ["", f"[{table}]"]
-    start = next(number for number, line in enumerate(lines) if line.strip() == f"[{table}]") + 1
-    for key, value in values.items():
-        end = next((at for at in range(start, len(lines)) if lines[at].lstrip().startswith("[")), len(lines))
-        found = [at for at in range(start, end) if re.match(rf"\s*{re.escape(key)}\s*=", lines[at])]
-        line = f"{key} = {_render_value(value)}"
-        if found:
-            lines[found[0]] = line
-        else:
-            lines.insert(start, line)
-    return "\n".join(lines) + "\n"
-
-
-def _render_settings(table: Any) -> list[str]:
-    lines = []
-    for setting in fields(table):
-        if setting.metadata:
-            lines.append(f"# {setting.metadata['doc']}")
-            lines.append(f"{setting.name} = {_render_value(getattr(table, setting.name))}")
-    return lines
-
-
-def _render_value(value: object) -> str:
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return f"[{', '.join(_render_value(each) for each in value)}]"
-    return f'"{value}"' if isinstance(value, str) else str(value)

@@ -10,6 +10,8 @@ from mailsrv.values import (
     DRAIN,
     SECONDS,
     described,
+    is_bool,
+    is_domain,
     is_host_and_port,
     is_integer,
     is_ip_address,
@@ -20,12 +22,50 @@ from mailsrv.values import (
     is_text,
 )
 
+BY_MX: Final = "mx"
 RELAY_TLS: Final = ("none", "opportunistic", "starttls", "tls")
 
 
 @dataclass(frozen=True, slots=True)
+class RouteText:
+    """What is written of a route: HOST:PORT each, or none where MX tells them; `tls` is empty where it is not said."""
+
+    hosts: tuple[str, ...]
+    tls: str
+
+    def __str__(self) -> str:
+        return " ".join([*(self.hosts or (BY_MX,)), *([self.tls] if self.tls else [])])
+
+
+def parse_route(text: str) -> RouteText:
+    """`HOST:PORT...` or `mx`, and perhaps how to encrypt; raises ValueError, which says what was expected."""
+    words = text.split()
+    tls = words.pop() if len(words) > 1 and words[-1] in RELAY_TLS else ""
+    if words == [BY_MX] and tls != "tls":
+        return RouteText((), tls)
+    for word in words or [text]:
+        if not is_host_and_port(word):
+            raise ValueError(f"{word}: expected HOST:PORT, such as smtp.example.net:587, or {BY_MX}")
+    return RouteText(tuple(words), tls)
+
+
+def _is_route(pair: tuple[str, object]) -> bool:
+    """Whether it is a domain, or all below one, with a way to it."""
+    pattern, text = pair
+    try:
+        return (
+            is_domain(pattern.removeprefix("."))
+            and not pattern.startswith(".[")
+            and isinstance(text, str)
+            and parse_route(text) is not None
+        )
+    except ValueError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
 class Relay:
-    """Where `relay` sends mail for elsewhere; without a smarthost it waits in spool/remote/."""
+    """Where `relay` sends mail for elsewhere; what no route, no smarthost and no MX is for waits in spool/remote/."""
 
     smarthosts: tuple[str, ...] = field(
         default=(),
@@ -33,6 +73,18 @@ class Relay:
             "HOST:PORT of the server that takes all of it; of several, the next where one cannot be reached",
             is_list_of(is_host_and_port, least=0),
             'a list such as ["smtp.example.net:587"]',
+        ),
+    )
+    mx: bool = field(
+        default=False,
+        metadata=described(
+            "without a smarthost: send to the hosts that each domain's MX records name", is_bool, "true or false"
+        ),
+    )
+    port: int = field(
+        default=25,
+        metadata=described(
+            "where hosts by MX listen; another one is for test networks", is_integer(1, 65535), "a port from 1 to 65535"
         ),
     )
     tls: str = field(
@@ -69,6 +121,17 @@ class Relay:
     )
     drain_seconds: float = field(
         default=10, metadata=described("for transactions under way when we are stopped", *DRAIN)
+    )
+    routes: tuple[tuple[str, str], ...] = field(
+        default=(),
+        metadata={
+            **described(
+                'a domain, or all below one (".example.net") = "HOST:PORT ..." or "mx", then perhaps how to encrypt',
+                _is_route,
+                'a domain in quotes, = "HOST:PORT ..." or "mx", then perhaps how to encrypt',
+            ),
+            "is_table": True,
+        },
     )
 
 

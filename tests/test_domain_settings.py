@@ -6,6 +6,7 @@ import pytest
 
 from mailsrv.config import Config, load, render
 from mailsrv.model.mistake import Mistake
+from mailsrv.values import is_nameserver
 
 
 def test_domains_may_be_of_any_script(tmp_path: Path) -> None:
@@ -22,3 +23,13 @@ def test_a_name_that_cannot_be_used_is_told(tmp_path: Path, setting: str) -> Non
     with pytest.raises(Mistake) as caught:
         load(tmp_path)
     assert caught.value.line == 1
+
+
+@pytest.mark.parametrize("text", ["192.0.2.53", "192.0.2.53:5353", "2001:db8::53", "[2001:db8::53]:5353", "::1"])
+def test_a_nameserver_is_an_address_perhaps_with_a_port(text: str) -> None:
+    assert is_nameserver(text)
+
+
+@pytest.mark.parametrize("text", ["ns.example.org", "192.0.2.53:0", "192.0.2.53:x", "", 53])
+def test_a_nameserver_is_nothing_else(text: object) -> None:
+    assert not is_nameserver(text)

@@ -1,19 +1,20 @@
 """relay: where mail for elsewhere is sent."""
 
 import sys
-from dataclasses import replace
 
 import click
 
 from mailsrv import config as configuration
-from mailsrv.cli.context import Commands, Misused, as_json, enter, print_json
+from mailsrv.cli.context import Commands, Failed, Misused, as_json, enter, print_json
 from mailsrv.config import Config
-from mailsrv.settings_relay import RELAY_TLS
+from mailsrv.settings_relay import BY_MX, RELAY_TLS, parse_route
 from mailsrv.store.durable import write_file
-from mailsrv.values import is_host_and_port
+from mailsrv.toml_text import edited
+from mailsrv.values import is_domain, is_host_and_port
 from mailsrv.work import instance
-from mailsrv.work.routes import read_password, smarthost_of
+from mailsrv.work.routes import read_password
 
+MX_TLS = tuple(each for each in RELAY_TLS if each != "tls")  # hosts by MX listen in the clear
 _RESTART = "`mailsrv restart relay` has it used"
 
 
@@ -45,16 +46,54 @@ def set_smarthost(
             raise Misused("expected a password on standard input")
         write_file(config.relay_password, f"{password}\n".encode())
         instance.hand_over(config, config.relay_password)
-    _write(config, {"smarthosts": hosts, "tls": tls, "user": user, "ca_file": ca_file})
+    _write(config, {"smarthosts": hosts, "mx": False, "tls": tls, "user": user, "ca_file": ca_file})
     click.echo(f"mail for elsewhere goes to {', '.join(hosts)}; {_RESTART}")
+
+
+@relay.command("mx")
+@click.option("--tls", type=click.Choice(MX_TLS), default="opportunistic", show_default=True, help="How to encrypt.")
+@click.pass_context
+def set_mx(ctx: click.Context, tls: str) -> None:
+    """Send mail for elsewhere to the hosts that each domain's MX records name."""
+    config = enter(ctx)
+    _write(config, {"smarthosts": (), "mx": True, "tls": tls, "user": "", "ca_file": ""})
+    click.echo(f"mail for elsewhere goes to the hosts of its domains; {_RESTART}")
+
+
+@relay.command("route")
+@click.argument("domain")
+@click.argument("hosts", metavar="HOST:PORT...|mx", nargs=-1)
+@click.option("--tls", type=click.Choice(RELAY_TLS), help="How to encrypt; else as [relay] says for all.")
+@click.option("--remove", is_flag=True, help="Send it the way of all others again.")
+@click.pass_context
+def set_route(ctx: click.Context, domain: str, hosts: tuple[str, ...], tls: str | None, remove: bool) -> None:
+    """Send mail for DOMAIN, or with .DOMAIN for all domains below it, to HOST:PORT or by MX."""
+    config = enter(ctx)
+    if not is_domain(domain.removeprefix(".")) or domain.startswith(".["):
+        raise Misused(f"{domain}: expected a domain, or a full stop and a domain")
+    if remove == bool(hosts):
+        raise Misused(f"expected HOST:PORT or {BY_MX}, or else --remove")
+    known = {pattern.lower(): pattern for pattern, _ in config.relay.routes}
+    if remove:
+        if domain.lower() not in known:
+            raise Failed(f"there is no route for {domain}")
+        _write(config, {f'"{known[domain.lower()]}"': None}, "relay.routes")
+        click.echo(f"{domain} has no route of its own; {_RESTART}")
+        return
+    try:
+        route = parse_route(" ".join([*hosts, *([tls] if tls else [])]))
+    except ValueError as error:
+        raise Misused(str(error)) from error
+    _write(config, {f'"{known.get(domain.lower(), domain)}"': str(route)}, "relay.routes")
+    click.echo(f"mail for {domain} goes by {route}; {_RESTART}")
 
 
 @relay.command("off")
 @click.pass_context
 def set_off(ctx: click.Context) -> None:
-    """Send nothing on: mail for elsewhere waits in spool/remote/."""
+    """Send nothing on but what has a route of its own: other mail for elsewhere waits in spool/remote/."""
     config = enter(ctx)
-    _write(config, {"smarthosts": ()})
+    _write(config, {"smarthosts": (), "mx": False})
     click.echo(f"mail for elsewhere waits; {_RESTART}")
 
 
@@ -66,22 +105,27 @@ def show(ctx: click.Context, is_json: bool) -> None:
     config = enter(ctx)
     settings = config.relay
     if is_json:
-        print_json({"smarthosts": settings.smarthosts, "tls": settings.tls, "user": settings.user})
+        facts = {name: getattr(settings, name) for name in ("smarthosts", "mx", "tls", "user")}
+        print_json({**facts, "routes": dict(settings.routes)})
         return
-    route = smarthost_of(replace(config, relay=replace(settings, user="")))
-    if route is None:
-        click.echo("mail for elsewhere waits in var/spool/remote/; `mailsrv relay smarthost HOST:PORT` sends it on")
+    for pattern, text in settings.routes:
+        click.echo(f"mail for {pattern} goes by {text}")
+    which = "other mail" if settings.routes else "mail"
+    if not settings.smarthosts and not settings.mx:
+        ways = "`mailsrv relay smarthost HOST:PORT` sends it on, `mailsrv relay mx` to the hosts of its domains"
+        click.echo(f"{which} for elsewhere waits in var/spool/remote/; {ways}")
         return
-    click.echo(f"mail for elsewhere goes to {route}")
+    hosts = ", ".join(settings.smarthosts) or "the hosts that MX records name"
+    click.echo(f"{which} for elsewhere goes to {hosts}")
     click.echo(f"TLS: {settings.tls}{f', trusting {settings.ca_file}' if settings.ca_file else ''}")
-    if settings.user:
+    if settings.user and settings.smarthosts:
         has_password = bool(read_password(config.relay_password))
         click.echo(f"login: {settings.user}, the password {'in' if has_password else 'missing in'} var/relay.password")
 
 
-def _write(config: Config, values: dict[str, object]) -> None:
+def _write(config: Config, values: dict[str, object], table: str = "relay") -> None:
     """Change settings in `mailsrv.toml`; raises Mistake where the result would not be usable."""
-    text = configuration.edited(config.path.read_text("utf-8"), "relay", values)
+    text = edited(config.path.read_text("utf-8"), table, values)
     configuration.parse(config.root, text)
     mode = config.path.stat().st_mode & 0o777
     write_file(config.path, text.encode())

@@ -22,6 +22,7 @@ from mailsrv.store.lines import content_lines, edit_lines, read_text
 from mailsrv.store.lists import DistributionList, Lists, change_members, parse_lists, put_list, render_list
 from mailsrv.store.transforms import DIRECTIONS, parse_line, parse_transforms
 from mailsrv.work import instance
+from mailsrv.work.next_hop import explain_next_hops
 from mailsrv.work.quota import Gauge, explain_boxes
 from mailsrv.work.routing import Directory
 
@@ -211,6 +212,7 @@ def route(ctx: click.Context, address: str, sender: str | None, is_json: bool) -
         click.echo(f"Warning: {mistake}", err=True)
     found, notes = directory.explain(mailbox, reverse_path, judges_posting=sender is not None)
     notes += explain_boxes(directory, Gauge(directory, config.mail), found)
+    notes += explain_next_hops(config, [each.mailbox for each in found.remote.values()])
     ends = {
         "delivered": [str(each.account.mailbox) for each in found.local.values()],
         "sent_on": [str(each.mailbox) for each in found.remote.values()],

@@ -19,7 +19,7 @@ from mailsrv.host.bell import Bell
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
 from mailsrv.store.ledger import Ledger
 from mailsrv.store.spool import State
-from mailsrv.work.routes import Route, smarthost_of
+from mailsrv.work.routes import NO_WAYS, Ways, ways_of
 from mailsrv.work.sending import PROGRAM, Sender
 
 logger = logging.getLogger(__name__)
@@ -32,12 +32,12 @@ LEAST_PAUSE: Final = 0.001
 class Relay:
     """The loop: a ring or the clock, what is due, what was heard, a heartbeat."""
 
-    def __init__(self, config: Config, heart: Heart, route: Route | None, problem: str) -> None:
+    def __init__(self, config: Config, heart: Heart, ways: Ways, problem: str) -> None:
         self._settings = config.delivery
         self._drain_seconds = config.relay.drain_seconds
         self._ledger = Ledger(config.books, PROGRAM, config.ledger.keep_days)
         self._bell = Bell()
-        self._sender = Sender(config, route, self._ledger, self._beat, self._bell.ring)
+        self._sender = Sender(config, ways, self._ledger, self._beat, self._bell.ring)
         self._problem = problem
         self._watch_problem = ""
         self._key_problems: list[str] = []
@@ -118,7 +118,7 @@ class Relay:
     def _beat(self, in_hand: str) -> None:
         self._ledger.retry()
         problems = [each for each in (self._problem, self._watch_problem, self._ledger.problem) if each]
-        problems += [*self._key_problems, *self._sender.lanes.resting()]
+        problems += [*self._key_problems, *self._sender.problems()]
         facts: dict[str, Fact] = {"problems": problems, **self._sender.facts()}
         self._heart.beat(self._sender.progress + self._sender.lanes.ticks, facts, in_hand)
 
@@ -137,13 +137,13 @@ def main() -> None:
     """The console script."""
     config, heart, _ = service.start(PROGRAM, lambda _config: None)
     lock = _lock(config.run / "relay.lock")
-    route, problem = None, ""
+    ways, problem = NO_WAYS, ""
     try:
-        route = smarthost_of(config)
+        ways = ways_of(config)
     except OSError as error:
         problem = f"{error.filename}: expected the password of the smarthost: {error.strerror}"
         logger.error("%s", problem)
-    relay = Relay(config, heart, route, problem)
+    relay = Relay(config, heart, ways, problem)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)
     relay.run()

@@ -1,6 +1,7 @@
 """What becomes of a recipient at another host, where no reply of that host says it: replies of our own making.
 
-Of the permanent ones the other host has told enough to know that it can never take the message; all else may pass.
+Of the permanent ones the other host, or the DNS, has told enough to know that the message can never be taken; all else
+may pass.
 """
 
 from typing import Final
@@ -16,6 +17,9 @@ IN_DOUBT: Final = Reply(
 )
 NO_ANSWER: Final = Reply(451, "4.2", "the next host did not answer in time")
 NO_CONNECTION: Final = Reply(451, "4.1", "the next host could not be reached")
+STALLED: Final = Reply(451, "4.2", "the next host is too slow for what waits for it")
+DNS_TROUBLE: Final = Reply(451, "4.3", "the DNS cannot be asked for the next host")
+NO_ROUTE: Final = Reply(451, "4.4", "no route leads to the domain")
 NOT_SMTP: Final = Reply(451, "5.0", "the next host did not speak SMTP")
 TLS_FAILED: Final = Reply(454, "7.5", "TLS with the next host failed")
 TLS_NOT_OFFERED: Final = Reply(454, "7.10", "the next host does not offer TLS, which the route asks for")
@@ -30,6 +34,12 @@ NO_8BIT_THERE: Final = Reply(554, "6.3", "the message has 8-bit content, which t
 NO_UTF8_THERE: Final = Reply(553, "6.7", "an address is not in ASCII, which the next host does not take")
 NO_UTF8_HEADER_THERE: Final = Reply(554, "6.9", "the header is in UTF-8, which the next host does not take")
 NO_REQUIRETLS_THERE: Final = Reply(550, "7.30", "the message asks for REQUIRETLS, which the next host does not promise")
+
+# 5yz: the DNS has said that there is nobody to take it, or only we ourselves.
+NO_SUCH_DOMAIN: Final = Reply(550, "1.2", "there is no such domain")
+NULL_MX: Final = Reply(556, "1.10", "the domain says that it takes no mail")
+NO_HOST: Final = Reply(550, "4.4", "no host of the domain has an address")
+LOOPS: Final = Reply(554, "4.6", "mail for the domain would come back to this server")
 
 
 def as_reason(answer: Reply) -> Reply:

@@ -61,9 +61,10 @@ class ReplyReader:
 
 @dataclass(frozen=True, slots=True)
 class Offered:
-    """The extensions of a server: keywords in capitals, with what stands behind them."""
+    """The extensions of a server: keywords in capitals, with what stands behind them; and its name, as it says."""
 
     keywords: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
     def __contains__(self, keyword: str) -> bool:
         return keyword in self.keywords
@@ -87,8 +88,9 @@ class Offered:
 
 def offered_by(answer: Reply) -> Offered:
     """The extensions in the answer to EHLO (RFC 5321 §4.1.1.1); a line that is none is passed over."""
-    matches = [_KEYWORD.fullmatch(line.strip()) for line in answer.text.split("\n")[1:]]
-    return Offered({match[1].upper(): match[2] or "" for match in matches if match})
+    first, *lines = answer.text.split("\n")
+    matches = [_KEYWORD.fullmatch(line.strip()) for line in lines]
+    return Offered({match[1].upper(): match[2] or "" for match in matches if match}, first.strip().partition(" ")[0])
 
 
 def _number(text: str) -> int:

@@ -1,24 +1,27 @@
 """Lanes: one a destination, with what is to go there, a few connections, and a rest while it cannot be reached.
 
-A connection is kept for the next message as long as there is one, and for a moment after. A destination that cannot
-be reached is tried once for everything that waits for it, and then rests; what comes meanwhile is told so at once.
+A connection is kept for the next message as long as there is one, and for a moment after. A destination is tried once,
+for everything that waits for it; where that fails it rests, and what comes meanwhile is told so at once.
+
+No destination holds up another: one that waits for its first connection comes before the further ones of others, and
+a connection on which nothing moves gives its place away, though it goes on.
 """
 
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.model import outcome
-from mailsrv.model.reply import Reply
-from mailsrv.protocol.smtp_transaction import Transaction
 from mailsrv.store.journal import Journal, Told
+from mailsrv.work.dialing import Dialer
+from mailsrv.work.handing import hand_over
 from mailsrv.work.job import Errand, Job
-from mailsrv.work.line import Line, Unreachable, open_line
+from mailsrv.work.line import Line, Unreachable
 from mailsrv.work.routes import Route
 from mailsrv.work.signing import NotSignedError, Signer
 
@@ -28,33 +31,51 @@ LINGER: Final = 1.0  # seconds that a connection is kept for the next message
 MOST_MESSAGES: Final = 100  # on one connection: some hosts hang up behind so many
 FIRST_REST: Final = 30.0  # seconds, doubled for each further failure
 LONGEST_REST: Final = 1800.0
+SLOW: Final = 2.0  # seconds without a move after which a connection does not count; there may be as many of those again
+FAIR_SHARE: Final = 20  # messages after which the only connection of a destination gives way to one that has none
+STALLED: Final = 60.0  # seconds without a message that got through, after which what waits is deferred
+LOOK_INTERVAL: Final = 0.5
 
 Heard = Callable[[Job, dict[str, Told]], None]
 
 
 @dataclass(slots=True)
 class Lane:
-    """One destination; all of it is guarded by the condition of `Lanes`."""
+    """One destination; all of it is guarded by the condition of `Lanes`. Moments are monotonic."""
 
     route: Route
     waiting: deque[Errand] = field(default_factory=deque)
-    lines: int = 0
+    workers: int = 0
+    is_proven: bool = False  # a connection came about, and no attempt has failed since
     failures: int = 0
-    rests_until: float = 0.0  # monotonic
+    rests_until: float = 0.0
     told: Told = field(default_factory=lambda: Told(outcome.NO_CONNECTION))
+    advanced: float = 0.0  # when the first worker came, or a message last got on
+
+
+@dataclass(slots=True, eq=False)
+class Worker:
+    """A thread that works on a lane, with a connection or an attempt at one."""
+
+    lane: Lane
+    moved: float = field(default_factory=time.monotonic)
+    messages: int = 0
 
 
 class Lanes:
     """All destinations. `heard` is called, by any thread, with what has become of an errand."""
 
-    def __init__(self, config: Config, journal: Journal, heard: Heard) -> None:
-        self._config = config
+    def __init__(self, config: Config, dialer: Dialer, journal: Journal, heard: Heard) -> None:
+        self._settings = config.relay
+        self._dialer = dialer
         self._journal = journal
         self._heard = heard
         self.signer = Signer(config)
         self._changed = threading.Condition()
         self._lanes: dict[Route, Lane] = {}
-        self._lines = 0
+        self._unmanned: dict[Route, Lane] = {}  # those with something to do and no worker, as they came
+        self._workers: set[Worker] = set()
+        self._next_look = 0.0
         self._is_stopping = False
         self.ticks = 0
 
@@ -76,15 +97,31 @@ class Lanes:
             for lane in self._lanes.values():
                 lane.rests_until, lane.failures = 0.0, 0
 
-    def resting(self) -> list[str]:
+    def look(self, *, is_full: bool) -> None:
+        """Use places that slow connections leave; where nothing more can be taken in hand, defer what is stalled."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + LOOK_INTERVAL
+        with self._changed:
+            self._man_others()
+            lanes = list(self._lanes.values())
+            for lane in lanes:
+                if (
+                    not lane.waiting
+                    and not lane.workers
+                    and now >= lane.rests_until + LONGEST_REST * bool(lane.failures)
+                ):
+                    del self._lanes[lane.route]
+        for lane in lanes:
+            if is_full and lane.waiting and lane.workers and now - lane.advanced > STALLED:
+                self._rest(lane, Told(outcome.STALLED, str(lane.route)))
+
+    def resting(self) -> list[tuple[Route, Told]]:
         """The destinations that cannot be reached, and why."""
         now = time.monotonic()
         with self._changed:
-            return [
-                f"{lane.route} cannot be used: {lane.told.reply.text} ({lane.told.where})"
-                for lane in self._lanes.values()
-                if lane.rests_until > now
-            ]
+            return [(lane.route, lane.told) for lane in self._lanes.values() if lane.rests_until > now]
 
     def stop(self) -> None:
         """Begin nothing more; what is under way goes on."""
@@ -97,28 +134,48 @@ class Lanes:
     @property
     def lines(self) -> int:
         """Connections, or attempts at one."""
-        return self._lines
+        return len(self._workers)
 
-    def tick(self) -> None:
-        """Something moves on a connection."""
-        self.ticks += 1
+    # --- workers -----------------------------------------------------------------------------------
 
-    # --- threads -----------------------------------------------------------------------------------
+    def _has_place(self) -> bool:
+        """Whether there may be one connection more; within the condition."""
+        most, now = self._settings.max_connections, time.monotonic()
+        if len(self._workers) < most:
+            return True
+        slow = sum(1 for each in self._workers if now - each.moved > SLOW)
+        return len(self._workers) - min(slow, most) < most
 
     def _man(self, lane: Lane) -> None:
         """Have somebody work on a lane, as far as that may be; within the condition."""
-        settings = self._config.relay
-        wanted = min(len(lane.waiting), 1 if lane.failures else settings.max_connections_per_destination)
-        if lane.lines < wanted and self._lines < settings.max_connections and not self._is_stopping:
-            lane.lines += 1
-            self._lines += 1
-            threading.Thread(target=self._work, args=[lane], name=f"relay {lane.route}", daemon=True).start()
+        most = self._settings.max_connections_per_destination if lane.is_proven else 1
+        if self._is_stopping or not lane.waiting or lane.workers >= min(len(lane.waiting), most):
+            return
+        if (lane.workers and self._unmanned) or not self._has_place():
+            if not lane.workers:
+                self._unmanned[lane.route] = lane
+            return
+        self._unmanned.pop(lane.route, None)
+        if not lane.workers:
+            lane.advanced = time.monotonic()
+        worker = Worker(lane)
+        lane.workers += 1
+        self._workers.add(worker)
+        threading.Thread(target=self._work, args=[worker], name=f"relay {lane.route}", daemon=True).start()
 
-    def _work(self, lane: Lane) -> None:
+    def _man_others(self) -> None:
+        """Whoever waits for a first worker; within the condition."""
+        for lane in list(self._unmanned.values()):
+            if not self._has_place():
+                return
+            del self._unmanned[lane.route]
+            self._man(lane)
+
+    def _work(self, worker: Worker) -> None:
         line: Line | None = None
         try:
-            while (errand := self._take(lane, LINGER if line else 0.0)) is not None:
-                line = self._do(lane, errand, line)
+            while (errand := self._take(worker, LINGER if line else 0.0)) is not None:
+                line = self._do(worker, errand, line)
                 if line is not None and (not line.is_open or line.messages >= MOST_MESSAGES):
                     line.close()
                     line = None
@@ -126,35 +183,43 @@ class Lanes:
             if line is not None:
                 line.close()
             with self._changed:
-                lane.lines -= 1
-                self._lines -= 1
-                for each in self._lanes.values():  # there is room for somebody else
-                    self._man(each)
+                worker.lane.workers -= 1
+                self._workers.remove(worker)
+                self._man_others()
+                self._man(worker.lane)
 
-    def _take(self, lane: Lane, patience: float) -> Errand | None:
+    def _take(self, worker: Worker, patience: float) -> Errand | None:
+        """What is to be done next; nothing where a place is wanted elsewhere."""
+        lane = worker.lane
         with self._changed:
-            self._changed.wait_for(lambda: bool(lane.waiting) or self._is_stopping, patience)
-            return lane.waiting.popleft() if lane.waiting and not self._is_stopping else None
+            if worker.messages and self._unmanned and (lane.workers > 1 or worker.messages >= FAIR_SHARE):
+                return None
+            self._changed.wait_for(lambda: bool(lane.waiting or self._unmanned) or self._is_stopping, patience)
+            if self._is_stopping or not lane.waiting:
+                return None
+            worker.messages += 1
+            return lane.waiting.popleft()
 
-    def _do(self, lane: Lane, errand: Errand, line: Line | None) -> Line | None:
+    def _do(self, worker: Worker, errand: Errand, line: Line | None) -> Line | None:
         """Do an errand; gives the connection, where it is of further use."""
         told = Told(outcome.CONNECTION_LOST)
         try:
             errand.job.sign(self._front)
             if line is not None:
-                found = self._send(line, errand)
+                found = self._send(worker, line, errand)
                 if line.is_open or not _is_stale(found):
                     self._heard(errand.job, found)
                     return line
                 line.close()  # the host had grown tired of it: that is no answer to this message
-            line = open_line(self._config, lane.route, self.tick)
+            line = self._dialer.open(worker.lane.route, lambda: self._tick(worker))
             with self._changed:
-                lane.failures, lane.rests_until = 0, 0.0
-            self._heard(errand.job, self._send(line, errand))
+                worker.lane.failures, worker.lane.rests_until, worker.lane.is_proven = 0, 0.0, True
+                self._man(worker.lane)
+            self._heard(errand.job, self._send(worker, line, errand))
             return line
         except Unreachable as unreachable:
             told = Told(unreachable.reason, unreachable.where)
-            self._rest(lane, told)
+            self._rest(worker.lane, told)
         except NotSignedError as error:
             logger.warning("%s is not sent: %s", errand.job.entry_id, error)
             self._heard(errand.job, dict.fromkeys(errand.recipients, Told(outcome.NOT_SIGNED, str(error))))
@@ -165,54 +230,38 @@ class Lanes:
         self._heard(errand.job, dict.fromkeys(errand.recipients, told))
         return None
 
-    def _rest(self, lane: Lane, told: Told) -> None:
-        """It cannot be reached: all that waits for it learns so."""
-        with self._changed:
-            pause = min(LONGEST_REST, FIRST_REST * 2**lane.failures)
-            lane.failures = min(lane.failures + 1, 10)
-            lane.rests_until, lane.told = time.monotonic() + pause, told
-            errands, lane.waiting = lane.waiting, deque()
-        logger.warning("%s cannot be used, for %.0f s: %s (%s)", lane.route, pause, told.reply, told.where)
-        for errand in errands:
-            self._heard(errand.job, dict.fromkeys(errand.recipients, told))
+    def _tick(self, worker: Worker) -> None:
+        """Something moves on a connection."""
+        worker.moved = time.monotonic()
+        self.ticks += 1
+
+    def _send(self, worker: Worker, line: Line, errand: Errand) -> dict[str, Told]:
+        def pieces() -> Iterator[bytes]:
+            for each in errand.job.pieces():
+                yield each
+                worker.lane.advanced = time.monotonic()
+
+        found = hand_over(line, errand, pieces, self._journal)
+        worker.lane.advanced = time.monotonic()
+        return found
 
     def _front(self, job: Job) -> bytes:
         return self.signer.front(job.entry_id, job.arrival, job.stored())
 
-    # --- transactions ------------------------------------------------------------------------------
-
-    def _send(self, line: Line, errand: Errand) -> dict[str, Told]:
-        """As many transactions as the host needs for the recipients."""
-        found: dict[str, Told] = {}
-        content = errand.job.content()
-        left = list(errand.recipients.items())
-        while left:
-            batch, left = left[: line.max_recipients], left[line.max_recipients :]
-            keys = [key for key, _ in batch]
-            transaction = Transaction(errand.job.sender, tuple(each for _, each in batch), content)
-            outcomes = line.send(transaction, errand.job.pieces(), self._noter(errand.job, keys))
-            told = {key: Told(each, line.where, line.reports) for key, each in zip(keys, outcomes, strict=True)}
-            if line.is_open and any(each.code == 250 for each in outcomes):
-                # RFC 5321 §4.5.3.1.10: those that were too many go in the next transaction.
-                again = [key for key, each in told.items() if _is_too_many(each.reply)]
-                left = [(key, each) for key, each in batch if key in again] + left
-                told = {key: each for key, each in told.items() if key not in again}
-            try:
-                self._journal.told(errand.job.entry_id, told)
-            except OSError as error:  # we know it: only where we are killed before it is acted on, it is asked again
-                logger.warning("%s: what was heard cannot be written: %s", errand.job.entry_id, error.strerror)
-            found |= told
-            if not line.is_open:
-                lost = Told(outcome.CONNECTION_LOST, line.where)
-                return found | {key: lost for key, _ in left}
-        return found
-
-    def _noter(self, job: Job, keys: list[str]) -> Callable[[tuple[int, ...]], None]:
-        return lambda accepted: self._journal.sent(job.entry_id, [keys[index] for index in accepted])
-
-
-def _is_too_many(answer: Reply) -> bool:
-    return answer.code == 452 and answer.subject == "5.3"
+    def _rest(self, lane: Lane, told: Told) -> None:
+        """It cannot be reached: all that waits for it learns so. What is final needs no rest: nobody is asked again."""
+        pause = 0.0
+        with self._changed:
+            lane.is_proven = False
+            if not told.reply.is_permanent:
+                pause = min(LONGEST_REST, FIRST_REST * 2**lane.failures)
+                lane.failures = min(lane.failures + 1, 10)
+            lane.rests_until, lane.told = time.monotonic() + pause, told
+            errands, lane.waiting = lane.waiting, deque()
+            self._unmanned.pop(lane.route, None)
+        logger.warning("%s cannot be used, for %.0f s: %s (%s)", lane.route, pause, told.reply, told.where)
+        for errand in errands:
+            self._heard(errand.job, dict.fromkeys(errand.recipients, told))
 
 
 def _is_stale(found: dict[str, Told]) -> bool:

@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.host.outgoing import Outgoing, OutgoingTlsError, addresses_of, client_context
+from mailsrv.host.outgoing import Outgoing, OutgoingTlsError, client_context
 from mailsrv.model import outcome
 from mailsrv.model.reply import Reply
 from mailsrv.protocol import sasl
@@ -15,7 +15,6 @@ from mailsrv.protocol.smtp_client import (
     Client,
     Closed,
     ContentWanted,
-    Encrypt,
     EncryptionAgreed,
     Ended,
     Event,
@@ -60,6 +59,11 @@ class Line:
         """For the books: the host, and version and cipher of TLS."""
         encryption = f", {self._wire.encryption}" if self._wire.encryption else ""
         return f"{self._host}[{self._wire.address}]{encryption}"
+
+    @property
+    def name(self) -> str:
+        """What the host calls itself."""
+        return self._client.offered.name
 
     @property
     def reports(self) -> bool:
@@ -118,6 +122,10 @@ class Line:
                 pass
         self._wire.close()
 
+    def abandon(self) -> None:
+        """Close without a word."""
+        self._wire.close()
+
     def _next(self) -> Event:
         """The next event; what is to be said before it, is said."""
         while True:
@@ -167,40 +175,6 @@ class Line:
         credentials = self._route.credentials
         is_private = is_encrypted or is_this_machine(self._wire.address)
         return credentials.exchange(offered, is_private=is_private) if credentials else None
-
-
-def open_line(config: Config, route: Route, tick: Callable[[], None]) -> Line:
-    """A line to the first host of the route that takes one; raises Unreachable."""
-    failed = Unreachable(outcome.NO_CONNECTION, str(route))
-    for host, port in route.hosts:
-        for each in (route, replace(route, tls="none")):
-            try:
-                return _open(config, each, host, port, tick)
-            except Unreachable as unreachable:
-                failed = unreachable
-            # Where TLS is only wanted, a handshake that fails is no reason to keep the mail back.
-            if route.encrypt is not Encrypt.IF_OFFERED or failed.reason != outcome.TLS_FAILED:
-                break
-    raise failed
-
-
-def _open(config: Config, route: Route, host: str, port: int, tick: Callable[[], None]) -> Line:
-    settings = config.relay
-    try:
-        addresses = addresses_of(host, port, settings.source_address)
-        wire = Outgoing.connect(addresses, port, settings.connect_timeout, settings.source_address)
-    except OSError as error:
-        raise Unreachable(outcome.NO_CONNECTION, f"{host}:{port}: {error.strerror or error}") from error
-    line = Line(config, route, host, wire, tick)
-    try:
-        reason = line.open()
-    except BaseException:
-        wire.close()
-        raise
-    if reason is not None:
-        line.close()
-        raise Unreachable(reason, line.where)
-    return line
 
 
 def _reason_of(error: OSError) -> Reply:

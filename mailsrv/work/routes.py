@@ -1,14 +1,17 @@
 """Where mail for elsewhere is sent: by which hosts, with which TLS and which login."""
 
 import ipaddress
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.host.scram import ClientSide, prepared
+from mailsrv.model.international import domain_key
 from mailsrv.protocol import sasl
 from mailsrv.protocol.smtp_client import Encrypt
+from mailsrv.settings_relay import parse_route
 
 # In the order of preference; a password itself is told last.
 _SCRAM: Final = ("SCRAM-SHA-512", "SCRAM-SHA-256", "SCRAM-SHA-1")
@@ -35,11 +38,15 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """A destination: hosts with their ports, each tried where the one before cannot be reached."""
+    """A destination: hosts with their ports, each tried where the one before cannot be reached.
+
+    Where `domain` is set, the hosts are those that its MX records name, once somebody goes there.
+    """
 
     hosts: tuple[tuple[str, int], ...]
     tls: str
     credentials: Credentials | None = None
+    domain: str = ""
 
     @property
     def is_tls(self) -> bool:
@@ -57,24 +64,56 @@ class Route:
         return {"none": Encrypt.NEVER, "opportunistic": Encrypt.IF_OFFERED}.get(self.tls, Encrypt.ALWAYS)
 
     def __str__(self) -> str:
+        if self.domain:
+            return f"the hosts of {self.domain}"
         return ", ".join(f"{host}:{port}" for host, port in self.hosts)
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """The routes of an instance, by domain or by what domains end in (`.example.net`), and that of all others.
+
+    Where a route has no hosts, MX tells them, for each domain.
+    """
+
+    by_pattern: dict[str, Route]
+    otherwise: Route | None
+
+    @property
+    def lead_somewhere(self) -> bool:
+        """Whether anything is sent on at all."""
+        return bool(self.by_pattern) or self.otherwise is not None
+
+    def to(self, domain: str) -> Route | None:
+        """The route to a domain, as it stands in an address; None where its mail waits."""
+        key = domain_key(domain)
+        labels = key.split(".")
+        patterns = [key, *(f".{'.'.join(labels[at:])}" for at in range(1, len(labels)))]
+        found = next((self.by_pattern[each] for each in patterns if each in self.by_pattern), self.otherwise)
+        return found if found is None or found.hosts else replace(found, domain=key)
+
+
+NO_WAYS: Final = Ways({}, None)
+
+
+def ways_of(config: Config) -> Ways:
+    """The routes by the settings; raises OSError where the smarthost's password cannot be read."""
+    settings = config.relay
+    by_pattern: dict[str, Route] = {}
+    for pattern, text in settings.routes:
+        written = parse_route(text)
+        dot = "." if pattern.startswith(".") else ""
+        key = dot + domain_key(pattern.removeprefix("."))
+        by_pattern[key] = Route(_hosts(written.hosts), written.tls or _tls_for(settings.tls, written.hosts))
+    if settings.smarthosts:
+        credentials = Credentials(settings.user, read_password(config.relay_password)) if settings.user else None
+        return Ways(by_pattern, Route(_hosts(settings.smarthosts), settings.tls, credentials))
+    return Ways(by_pattern, Route((), _tls_for(settings.tls, ())) if settings.mx else None)
 
 
 def read_password(path: Path) -> str:
     """The password in its file; raises OSError."""
     return path.read_text("utf-8").rstrip("\r\n")
-
-
-def smarthost_of(config: Config) -> Route | None:
-    """The route by the settings, or None where there is none; raises OSError where its password cannot be read."""
-    settings = config.relay
-    if not settings.smarthosts:
-        return None
-    hosts = tuple(
-        (host.strip("[]"), int(port)) for host, _, port in (each.rpartition(":") for each in settings.smarthosts)
-    )
-    credentials = Credentials(settings.user, read_password(config.relay_password)) if settings.user else None
-    return Route(hosts, settings.tls, credentials)
 
 
 def is_this_machine(address: str) -> bool:
@@ -83,3 +122,12 @@ def is_this_machine(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def _hosts(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    return tuple((host.strip("[]"), int(port)) for host, _, port in (each.rpartition(":") for each in texts))
+
+
+def _tls_for(tls: str, hosts: Sequence[str]) -> str:
+    """Hosts by MX know no TLS from the first octet: there it means that TLS has to be, and verified."""
+    return "starttls" if tls == "tls" and not hosts else tls

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mailsrv.config import Config
+from mailsrv.host.resolver import Resolver
 from mailsrv.model import outcome
 from mailsrv.model.envelope import Recipient
 from mailsrv.model.identity import EntryId
@@ -22,34 +23,37 @@ from mailsrv.store.retry import Retry, read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.carry import Carried
 from mailsrv.work.desk import BATCH, Desk, Owner
+from mailsrv.work.dialing import Dialer
 from mailsrv.work.job import Errand, Job
 from mailsrv.work.lanes import Lanes
 from mailsrv.work.onward import Onward
-from mailsrv.work.routes import Route
+from mailsrv.work.routes import Route, Ways
 
 logger = logging.getLogger(__name__)
 
 PROGRAM: Final = "relay"
-MOST_IN_HAND: Final = 500  # entries: each holds a file open
+MOST_IN_HAND: Final = 400  # entries: each holds a file open, and `health` looks at 500
+FEW: Final = 3  # domains that the DNS says nothing of may have nameservers that are broken
 
 
 class Sender(Desk):
-    """The relay's desk. `ring` is called, by any thread, when there is something to do; without a route, nothing is."""
+    """The relay's desk. `ring` is called, by any thread, when there is something to do; without ways, nothing is."""
 
     def __init__(
-        self, config: Config, route: Route | None, ledger: Ledger, beat: Callable[[str], None], ring: Callable[[], None]
+        self, config: Config, ways: Ways, ledger: Ledger, beat: Callable[[str], None], ring: Callable[[], None]
     ) -> None:
         spool = Spool(config.spool, PROGRAM)
         self._told: dict[EntryId, dict[str, Told]] = {}
         onward = Onward(config, spool, self._told_of)
         super().__init__(config, Owner(PROGRAM, State.REMOTE, config.relay_turns), spool, onward, ledger, beat)
-        self._route = route
+        self._ways = ways
         self._ours_domains = frozenset(map(domain_key, config.domains))
         self._journal = Journal(spool.journal)
         self._jobs: dict[EntryId, Job] = {}
         self._heard: queue.SimpleQueue[tuple[Job, dict[str, Told]]] = queue.SimpleQueue()
         self._ring = ring
-        self.lanes = Lanes(config, self._journal, self._hear)
+        resolver = Resolver(config.dns.nameservers, config.dns.timeout, config.dns.lifetime)
+        self.lanes = Lanes(config, Dialer(config, resolver.ask), self._journal, self._hear)
         self._relayed = 0
 
     @property
@@ -58,7 +62,7 @@ class Sender(Desk):
 
     @property
     def has_route(self) -> bool:
-        return self._route is not None
+        return self._ways.lead_somewhere
 
     @property
     def in_hand(self) -> int:
@@ -93,13 +97,14 @@ class Sender(Desk):
         self._schedule.read_some()
         self._finish()
         self.collect()
-        if self._route is None or self._is_stopping:
+        self.lanes.look(is_full=self.is_full)
+        if not self.has_route or self._is_stopping:
             return
         due = self._schedule.take(min(BATCH, MOST_IN_HAND - len(self._jobs)))
         with self._working_on(due):
             for entry_id in due:
                 if entry_id not in self._jobs and entry_id not in self._carrier.unfinished:
-                    self._begin(entry_id, self._route)
+                    self._begin(entry_id)
         self.collect()
 
     def stop(self) -> None:
@@ -119,11 +124,25 @@ class Sender(Desk):
             "waiting": len(self._schedule),
             "in_hand": len(self._jobs),
             "connections": self.lanes.lines,
+            "resting": len(self.lanes.resting()),
         }
+
+    def problems(self) -> list[str]:
+        """What an operator should know of. That a stranger's host is down is no problem of ours."""
+        resting = self.lanes.resting()
+        lost = [told.where for route, told in resting if route.domain and told.reply == outcome.DNS_TROUBLE]
+        return [
+            *(
+                f"{route} cannot be used: {told.reply.text} ({told.where})"
+                for route, told in resting
+                if not route.domain
+            ),
+            *([f"names cannot be looked up: {lost[0]}"] if len(lost) >= FEW else []),
+        ]
 
     # --- an entry ----------------------------------------------------------------------------------
 
-    def _begin(self, entry_id: EntryId, route: Route) -> None:
+    def _begin(self, entry_id: EntryId) -> None:
         try:
             with self._ours():
                 if poison := self.hand.take(entry_id):
@@ -149,20 +168,40 @@ class Sender(Desk):
             left = {each.forward_path.exact_key: each for each in block.envelope.recipients}
             left = {key: each for key, each in left.items() if not retry.is_done(key) and key not in known}
             job = Job(entry_id, file, block.length, block.envelope.sender, block.arrival)
+            if left and not known and not any(self._is_sure_of(each) for each in left.values()):
+                self._let_wait(job)
+                return
             self._jobs[entry_id] = job
-            self._send(job, left, route)
+            self._send(job, left)
 
-    def _send(self, job: Job, recipients: Mapping[str, Recipient], route: Route) -> None:
+    def _is_sure_of(self, recipient: Recipient) -> bool:
+        """Whether there is something to do for it, or to say of it."""
+        return self._is_ours(recipient) or self._ways.to(recipient.forward_path.domain) is not None
+
+    def _is_ours(self, recipient: Recipient) -> bool:
+        return domain_key(recipient.forward_path.domain) in self._ours_domains
+
+    def _let_wait(self, job: Job) -> None:
+        """No route leads there: that is no attempt, and it waits for one as long as it takes."""
+        job.file.close()
+        self._journal.over(job.entry_id)
+        self._schedule.let_be(job.entry_id, float("inf"))
+
+    def _send(self, job: Job, recipients: Mapping[str, Recipient]) -> None:
         """One errand a destination."""
-        ours = {key for key, each in recipients.items() if domain_key(each.forward_path.domain) in self._ours_domains}
-        job.told |= dict.fromkeys(ours, Told(outcome.OURS))
-        errands = [Errand(job, {key: each for key, each in recipients.items() if key not in ours})]
-        errands = [each for each in errands if each.recipients]
-        job.left = len(errands)
-        for each in errands:
-            self.lanes.put(route, each)
+        errands: dict[Route, Errand] = {}
+        for key, each in recipients.items():
+            route = self._ways.to(each.forward_path.domain)
+            if self._is_ours(each):
+                job.told[key] = Told(outcome.OURS)
+            elif route is None:
+                job.told[key] = Told(outcome.NO_ROUTE)
+            else:
+                errands.setdefault(route, Errand(job, {})).recipients[key] = each
+        job.left = max(1, len(errands))
+        for route, errand in errands.items():
+            self.lanes.put(route, errand)
         if not errands:
-            job.left = 1
             self._hear(job, {})
 
     def _hear(self, job: Job, told: dict[str, Told]) -> None:

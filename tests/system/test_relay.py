@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.nameserver import nameserver
 from tests.system.instance import REPOSITORY, Instance, wait_until
 from tests.work.relaying import Server, serving
 
@@ -58,6 +59,53 @@ def test_without_a_smarthost_mail_waits_and_show_says_how_to_send_it(instance: I
     instance.drop("far.eml", MAIL)
     wait_until(lambda: len(remote(instance)) == 1, "it waits")
     assert server.taken == []
+
+
+def test_routes_of_domains_are_set_shown_used_and_removed(instance: Instance, server: Server) -> None:
+    with nameserver(
+        "mx-host=elsewhere.example,mx.elsewhere.example,10", "host-record=mx.elsewhere.example,127.0.0.5"
+    ) as dns:
+        instance.configure(dns__nameservers=[dns], relay__port=server.port)
+        assert instance.mailsrv("relay", "mx").returncode == 0
+        assert "mx.elsewhere.example [127.0.0.5] (10)" in instance.mailsrv("route", "dave@elsewhere.example").stdout
+        assert "550 5.1.2 there is no such domain" in instance.mailsrv("route", "dave@nowhere.example").stdout
+        done = instance.mailsrv("relay", "route", ".Example", server.place, "--tls", "none")
+        assert done.returncode == 0, done.stderr
+        assert instance.mailsrv("relay", "route", "elsewhere.example", "mx").returncode == 0
+        shown = instance.mailsrv("relay", "show").stdout
+        assert f"mail for .Example goes by {server.place} none\nmail for elsewhere.example goes by mx\n" in shown
+        assert "other mail for elsewhere goes to the hosts that MX records name" in shown
+        assert f"to {server.place}; TLS: none" in instance.mailsrv("route", "dave@nowhere.example").stdout
+        assert instance.mailsrv("relay", "route", "ELSEWHERE.example", "--remove").returncode == 0
+        assert instance.mailsrv("relay", "route", "elsewhere.example", "--remove").returncode == 1
+        assert instance.mailsrv("relay", "off").returncode == 0
+        assert instance.mailsrv("restart", "relay").returncode == 0
+        instance.drop("far.eml", MAIL)
+        wait_until(lambda: len(server.taken) == 1, "it is sent")
+    wait_until(lambda: remote(instance) == [], "it is gone")
+    assert_balanced(instance)
+
+
+def test_a_route_that_cannot_be_is_refused_and_nothing_is_changed(instance: Instance) -> None:
+    before = (instance.root / "mailsrv.toml").read_text()
+    for words in (
+        ("a b", "mx"),
+        ("a.example",),
+        ("a.example", "host:0"),
+        ("a.example", "mx", "--tls", "tls"),
+        (".[::1]", "mx"),
+    ):
+        done = instance.mailsrv("relay", "route", *words)
+        assert done.returncode == 2, words
+        assert "Traceback" not in done.stderr
+    assert (instance.root / "mailsrv.toml").read_text() == before
+    (instance.root / "mailsrv.toml").write_text(
+        before.replace("[relay.routes]", '[relay.routes]\n"a.example" = "nowhere"')
+    )
+    done = instance.mailsrv("check")
+    assert done.returncode == 1
+    assert "'a.example' = 'nowhere': expected a domain in quotes" in done.stdout
+    (instance.root / "mailsrv.toml").write_text(before)
 
 
 def test_a_smarthost_that_cannot_be_is_refused_and_nothing_is_changed(instance: Instance) -> None:

@@ -12,11 +12,11 @@ from mailsrv.model.reply import Reply
 from mailsrv.protocol import smtp_events
 from mailsrv.protocol.smtp import Session
 from mailsrv.protocol.smtp_events import Limits, Security
-from mailsrv.settings_relay import Relay
+from mailsrv.settings_relay import Dns, Relay
 from mailsrv.store.ledger import Ledger
 from mailsrv.store.retry import read_retry, write_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work.routes import smarthost_of
+from mailsrv.work.routes import ways_of
 from mailsrv.work.sending import PROGRAM, Sender
 from tests.system.instance import wait_until
 from tests.work.instance import deliver
@@ -32,18 +32,21 @@ class Server:
     ending: Reply | None = None  # in place of 250 behind the final dot
     hangs_up_at: str = ""  # the verb at which it closes without a word; "END" is behind the final dot, taken or not
     hidden: tuple[bytes, ...] = ()
+    address: str = "127.0.0.1"
+    at_port: int = 0  # of nobody's, where it is none
+    name: str = "mx.example.net"
     taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
     limits: Limits = LIMITS
     connections: int = 0
 
     def __post_init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server((self.address, self.at_port), backlog=100)
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
     @property
     def place(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # closed already
@@ -58,7 +61,7 @@ class Server:
                 threading.Thread(target=self._serve, args=[client], daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:
-        session = Session("mx.example.net", self.limits)
+        session = Session(self.name, self.limits)
         session.greet(Security())
         content: list[bytes] = []
         envelope: list[smtp_events.ContentOffered] = []
@@ -116,6 +119,13 @@ def relaying(config: Config, *servers: Server, **settings: object) -> Config:
     return replace(config, relay=relay, delivery=replace(config.delivery, retry_after=(3600.0,)))
 
 
+def by_mx(config: Config, nameserver: str, port: int, **settings: object) -> Config:
+    """The configuration with MX asked of this nameserver, for hosts that listen at this port."""
+    relay = replace(Relay(mx=True, port=port, connect_timeout=5), **settings)  # type: ignore[arg-type]
+    dns = Dns((nameserver,), timeout=0.5, lifetime=1)
+    return replace(config, relay=relay, dns=dns, delivery=replace(config.delivery, retry_after=(3600.0,)))
+
+
 def make_due(config: Config) -> None:
     """Have everything that waits for the relay be due now."""
     spool = Spool(config.spool)
@@ -127,7 +137,7 @@ def make_due(config: Config) -> None:
 
 def sender_of(config: Config, ring: Callable[[], None] = lambda: None) -> Sender:
     """The relay's desk, recovered."""
-    made = Sender(config, smarthost_of(config), Ledger(config.books, PROGRAM, 30), lambda _in_hand: None, ring)
+    made = Sender(config, ways_of(config), Ledger(config.books, PROGRAM, 30), lambda _in_hand: None, ring)
     made.spool.create_folders()
     made.recover()
     made.spool.sweep_drafts()

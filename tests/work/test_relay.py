@@ -17,9 +17,12 @@ from mailsrv.store.journal import Journal
 from mailsrv.store.ledger import Reader
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import desk, lanes, line
+from mailsrv.work import desk
 from mailsrv.work.audit import Audit
+from mailsrv.work.dialing import Dialer, Tick
+from mailsrv.work.line import Line
 from mailsrv.work.operating import NotPossibleError, Operator
+from mailsrv.work.routes import Route
 from tests.system.instance import wait_until
 from tests.work.instance import CONTENT, accept, deliver, letters, make, names_in, unfinished
 from tests.work.relaying import LIMITS, Server, relaying, send_on, sender_of, serving, settle
@@ -184,19 +187,21 @@ def test_a_dead_host_costs_one_attempt_and_not_one_a_message(
 ) -> None:
     opened: list[object] = []
 
-    def counted(*args: object) -> line.Line:
-        opened.append(args)
-        return line.open_line(*args)  # type: ignore[arg-type]
+    real = Dialer.open
 
-    monkeypatch.setattr(lanes, "open_line", counted)
+    def counted(dialer: Dialer, route: Route, tick: Tick) -> Line:
+        opened.append(route)
+        return real(dialer, route, tick)
+
+    monkeypatch.setattr(Dialer, "open", counted)
     for number in range(20):
         entry_for(config, f"u{number}@example.net")
     server.close()
-    sender = sender_of(relaying(config, server, max_connections_per_destination=1))
+    sender = sender_of(relaying(config, server))
     settle(sender)
     assert len(opened) == 1
     assert len(remote(config)) == 40  # each with its sidecar
-    assert "cannot be used" in sender.lanes.resting()[0]
+    assert "cannot be used" in sender.problems()[0]
     sender.stop()
     assert_all_is_told(config)
 

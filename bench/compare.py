@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench import contenders, works
-from bench.contenders import Contender
+from bench.contender import Contender
 from bench.works import Sample, Work
 
 OURS = "mailsrv"
@@ -20,13 +20,12 @@ Samples = dict[str, list[Sample]]
 
 
 def measure(work: Work, servers: Iterable[Contender], rounds: int) -> Samples:
-    """In turns: A B A B. The first of each is to warm up, and does not count."""
-    found: Samples = {server.name: [] for server in servers}
-    for number in range(rounds + 1):
-        for server in servers:
-            sample = work.sample(server)
-            if number:
-                found[server.name].append(sample)
+    """In turns: A B A B, after each has warmed up."""
+    times = [(server, work.times_for(server)) for server in servers]
+    found: Samples = {server.name: [] for server, _ in times}
+    for _ in range(rounds):
+        for server, number in times:
+            found[server.name].append(work.sample(server, number))
     return found
 
 

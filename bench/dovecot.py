@@ -10,9 +10,6 @@ import getpass
 import grp
 import os
 import shutil
-import socket
-import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,9 +17,10 @@ from pathlib import Path
 from string import Template
 from typing import Final
 
+from bench.process import foreground
+
 PROGRAM: Final = Path("/usr/sbin/dovecot")
 PACKAGES: Final = "dovecot-imapd dovecot-pop3d"  # of Debian
-_PATIENCE: Final = 20.0  # seconds that it may take to start or to stop
 
 _SETTINGS = Template("""\
 protocols = imap pop3
@@ -116,14 +114,9 @@ def running(folder: Path, mail: Path, passwords: Mapping[str, str], ports: tuple
     folder.mkdir(mode=0o755)
     made = Dovecot(folder, *ports)
     settings = _write_settings(made, mail, passwords)
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen([PROGRAM, "-F", "-c", settings], stdout=output, stderr=output)
-    try:
-        _wait_until_it_listens(made, process)
+    command: list[str | Path] = [PROGRAM, "-F", "-c", settings]
+    with foreground(command, folder / "output", ports, lambda: made.log):
         yield made
-    finally:
-        process.terminate()
-        process.wait(_PATIENCE)
 
 
 def _write_settings(made: Dovecot, mail: Path, passwords: Mapping[str, str]) -> Path:
@@ -147,15 +140,3 @@ def _write_settings(made: Dovecot, mail: Path, passwords: Mapping[str, str]) -> 
     settings = made.folder / "dovecot.conf"
     settings.write_text(text)
     return settings
-
-
-def _wait_until_it_listens(made: Dovecot, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + _PATIENCE
-    for port in (made.imap_port, made.pop3_port):
-        while True:
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError((made.folder / "output").read_text() + made.log)
-            time.sleep(0.05)

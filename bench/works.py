@@ -9,11 +9,12 @@ from typing import Final
 
 import psutil
 
-from bench.contenders import Contender
+from bench.contender import Contender
 from bench.load import Letters, Sender, poll, retrieve, together
 from bench.mailboxes import number_in, put_aside, put_messages
 from bench.temporary import PASSWORD, USER, user
 
+SECONDS: Final = 2.0  # that a sample takes, about
 _PATIENCE: Final = 60.0  # seconds for all to arrive
 _NUMBER: Final = re.compile(rb"^Subject: bench (\d{8})\n", re.MULTILINE)
 POLLERS: Final = 20
@@ -32,25 +33,33 @@ class Sample:
 
 @dataclass(frozen=True)
 class Work:
-    """A work: `times` how often it is done for a sample, `per` what it counts."""
+    """A work: how often it is done for a sample, `times` at the most and `least` at the least; `per` what it counts."""
 
     title: str
     per: str
     times: int
+    least: int
     do: Callable[[Contender, int], None]
     prepare: Callable[[Contender, int], None]
     check: Callable[[Contender, int], None] = lambda _contender, _times: None
 
-    def sample(self, contender: Contender) -> Sample:
-        """Do it once, and check what came of it."""
-        self.prepare(contender, self.times)
+    def times_for(self, contender: Contender) -> int:
+        """How often a sample does it, so that it takes a slow one about SECONDS; it is warm afterwards."""
+        if self.least == self.times:
+            self.sample(contender, self.times)
+            return self.times
+        return min(self.times, max(self.least, int(self.sample(contender, self.least).rate * SECONDS)))
+
+    def sample(self, contender: Contender, times: int) -> Sample:
+        """Do it so often, and check what came of it."""
+        self.prepare(contender, times)
         server, client, busy, start = contender.cpu(), time.process_time(), _busy(), time.monotonic()
-        self.do(contender, self.times)
+        self.do(contender, times)
         seconds = time.monotonic() - start
         client, busy = time.process_time() - client, _busy() - busy
         server = contender.cpu() - server
-        self.check(contender, self.times)
-        return Sample(self.times / seconds, server / self.times, client / self.times, busy / seconds)
+        self.check(contender, times)
+        return Sample(times / seconds, server / times, client / times, busy / seconds)
 
 
 def receiving(scale: float) -> Iterator[Work]:
@@ -66,6 +75,7 @@ def receiving(scale: float) -> Iterator[Work]:
             title,
             "message",
             max(int(times * scale), sessions),
+            max(int(times * scale) // 4, sessions),
             functools.partial(_receive, letters, sessions, anew),
             lambda contender, _times: put_aside(contender.mailbox, contender.spent),
             functools.partial(_check_received, letters),
@@ -79,14 +89,17 @@ def handing_out(scale: float) -> Iterator[Work]:
         "POP3 poll: connect, USER, PASS, STAT, QUIT; 20 clients, 100 messages each",
         "poll",
         max(int(3000 * scale), POLLERS),
+        POLLERS,
         _poll,
         functools.partial(_fill, letters, POLLERS, lambda _times: 100),
     )
     for title, pipelined in (("one at a time", False), ("pipelined", True)):
+        times = max(int(16000 * scale), 100) // READERS * READERS
         yield Work(
             f"POP3 RETR of 4 KB messages, 8 clients, {title}",
             "message",
-            max(int(16000 * scale), 100) // READERS * READERS,
+            times,
+            times,
             functools.partial(_retrieve, letters, pipelined),
             functools.partial(_fill, letters, READERS, lambda times: times // READERS),
         )

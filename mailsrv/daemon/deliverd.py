@@ -95,6 +95,7 @@ class Delivery:
                 self._next_scan = time.monotonic() + self._settings.scan_interval
                 self._spool.create_folders()  # somebody may have removed one
                 self._spool.sweep_drafts()
+                self._spool.spares.sweep()
                 self._decider.relearn()
             self._scan = self._pickup.scan(closed)
             self._taken += self._scan.taken

@@ -44,6 +44,7 @@ from mailsrv.store.accounts import Account
 from mailsrv.store.durable import Draft, Outcome
 from mailsrv.store.groupcommit import GroupCommit
 from mailsrv.store.ledger import Kind, Ledger, Line
+from mailsrv.store.spares import Stock
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.authentication import Authenticator
 from mailsrv.work.books import arrived
@@ -89,7 +90,8 @@ class Smtp:
         self.authenticator = authenticator
         self.spool = Spool(config.spool)
         self.ledger = Ledger(config.books, "smtp", config.ledger.keep_days)
-        self.commits = GroupCommit(server.call_from_thread, self.ledger)
+        self.stock = Stock(self.spool.spares.folder)
+        self.commits = GroupCommit(server.call_from_thread, self.ledger, self.stock)
         server.problems.append(lambda: self.ledger.problem)
 
 
@@ -196,7 +198,7 @@ class SmtpConnection(Connection[Session]):
         now, encryption = datetime.now(UTC), str(self.encryption or "")
         arrival = Arrival(now, session.protocol, session.hello.name, self.peer, encryption, session.identity)
         self._entry_id = new_entry_id(now)
-        self._draft = self._smtp.spool.draft(self._entry_id)
+        self._draft = self._smtp.spool.draft(self._entry_id, self._smtp.stock)
         self._fault = None
         facts = {"with": arrival.protocol, "peer": self.peer, "helo": arrival.helo, "auth": arrival.identity}
         self._line = functools.partial(_line_of, self._entry_id, envelope, facts)

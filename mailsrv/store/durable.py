@@ -44,9 +44,12 @@ class Move(NamedTuple):
 class Draft:
     """A file being written; nobody takes it for a message until it is published. As a context, it aborts itself."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, take_spare: Callable[[Path], int] | None = None) -> None:
+        """`take_spare` puts a file that may be overwritten at the path, and gives its descriptor, or -1."""
         self.path = path
         self.size = 0
+        self._take_spare = take_spare
+        self._has_tail = False  # of octets that a spare file had before
         self._waiting: list[bytes] = []
         self._waiting_octets = 0
         self._fd = -1
@@ -72,14 +75,31 @@ class Draft:
     def flush(self) -> None:
         """Hand everything written so far to the kernel; raises OSError."""
         if self._fd < 0:
-            # Never into a file that exists: a draft left by a crash may be a second name of a delivered message.
-            self.path.unlink(missing_ok=True)
-            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            self.opened = next(_opened)
-        octets = memoryview(b"".join(self._waiting))
+            self._open()
+        if not self._waiting:
+            return
+        octets = b"".join(self._waiting)
         self._waiting, self._waiting_octets = [], 0
-        while octets:
-            octets = octets[os.write(self._fd, octets) :]
+        _write_all(self._fd, octets)
+
+    def finish(self) -> None:
+        """Hand all of it to the kernel, and cut off what a spare file had beyond it; raises OSError."""
+        self.flush()
+        if self._has_tail and os.fstat(self._fd).st_size > self.size:
+            os.ftruncate(self._fd, self.size)
+
+    def _open(self) -> None:
+        self._fd = self._take_spare(self.path) if self._take_spare else -1
+        self._has_tail = self._fd >= 0
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        if self._fd < 0:
+            try:
+                self._fd = os.open(self.path, flags, 0o600)
+            except FileExistsError:
+                # Never into a file that exists: a draft left by a crash may be a second name of a delivered message.
+                self.path.unlink()
+                self._fd = os.open(self.path, flags, 0o600)
+        self.opened = next(_opened)
 
     def sync(self) -> None:
         """Wait until the octets are on disk; raises OSError."""
@@ -123,7 +143,7 @@ def publish(batch: Sequence[tuple[Draft, Path]]) -> list[Outcome]:
 
 def settle(drafts: Sequence[Draft]) -> list[Outcome]:
     """Put the octets of `drafts` on disk, and close them. Their names are not promised yet."""
-    outcomes = [_outcome_of(draft.flush) for draft in drafts]
+    outcomes = [_outcome_of(draft.finish) for draft in drafts]
     flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
     for group in _grouped(flushed, lambda index: drafts[index].device):
         together = _settle_group([drafts[index] for index in group])
@@ -164,11 +184,18 @@ def write_file(path: Path, octets: bytes) -> None:
 
 def write_volatile(path: Path, octets: bytes) -> None:
     """Like `write_file` for what need not survive a power loss: whole or not at all, but nothing waits for the disk."""
-    draft = Draft(_draft_of(path))
-    draft.write(octets)
-    draft.flush()
-    draft.close()
-    draft.path.rename(path)
+    draft = _draft_of(path)
+    fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        _write_all(fd, octets)
+    finally:
+        os.close(fd)
+    draft.rename(path)
+
+
+def put_away(path: Path, place: Path | None = None) -> Outcome:
+    """`forget`, but keep the file to be written anew, at `place` or where `write_volatile` will look for it."""
+    return _outcome_of(path.rename, place or _draft_of(path))
 
 
 def sync(fd: int) -> None:
@@ -293,6 +320,12 @@ def _syncfs(fd: int) -> None:
 def _raise_errno() -> None:
     error = ctypes.get_errno()
     raise OSError(error, os.strerror(error))
+
+
+def _write_all(fd: int, octets: bytes) -> None:
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(fd, rest) :]
 
 
 def _draft_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from mailsrv.store.durable import Draft, Outcome, publish
 from mailsrv.store.ledger import Ledger, Line
+from mailsrv.store.spares import Stock
 
 LEDGER_PAUSE: Final = 1.0  # seconds until lines of the ledger that could not be written are tried again
 
@@ -22,9 +23,16 @@ class GroupCommit:
     lines of all that were published are written into the ledger: what is acknowledged stands in the books.
     """
 
-    def __init__(self, notify: Callable[[Callable[[], None]], object], ledger: Ledger, most: int = 256) -> None:
+    def __init__(
+        self,
+        notify: Callable[[Callable[[], None]], object],
+        ledger: Ledger,
+        stock: Stock | None = None,
+        most: int = 256,
+    ) -> None:
         self._notify = notify
         self._ledger = ledger
+        self._stock = stock
         self._most = most
         self._waiting: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
@@ -45,7 +53,10 @@ class GroupCommit:
 
     def _run(self) -> None:
         while group := self._next_group():
+            spares = self._stock.look() if self._stock else []
             outcomes = publish([(each.draft, each.final) for each in group])
+            if self._stock and not any(outcomes):  # the folder of the finals is synced
+                self._stock.add(spares)
             self._ledger.write([each.line for each, outcome in zip(group, outcomes, strict=True) if outcome is None])
             finished = list(zip(group, outcomes, strict=True))
             self._notify(functools.partial(_tell, finished))

@@ -18,6 +18,8 @@ bad         bad/NAME, NAME.txt       a person                    waits for a per
 The relay has drafts, a batch and a journal of its own, in tmp/relay/: what one of the two has left behind is not swept
 away by the other, which might need it to finish its batch.
 
+The file of an entry that was decided may wait in spare/ to be used again (store/spares.py): it is no mail any more.
+
 The reason or sidecar is published before the move that needs it, so a crash between the two leaves a sidecar without
 an entry (harmless, overwritten by the next one) and never an entry without its sidecar.
 """
@@ -33,6 +35,7 @@ from mailsrv.model.identity import EntryId, is_entry_id
 from mailsrv.store import durable
 from mailsrv.store.durable import Draft
 from mailsrv.store.entry import Block, FormatError, read_block
+from mailsrv.store.spares import Spares, Stock
 
 MAX_BAD_NAME: Final = 240  # octets of a name that leave room for `.txt` and the draft of it
 _CLAIM: Final = ".claim"
@@ -76,11 +79,19 @@ class Spool:
         self.drafts = self.tmp / part if part else self.tmp
         self.batch = self.drafts / "batch.json"
         self.journal = self.drafts / "journal"
+        self.spares = Spares(root / "spare")
         self._again = root / (f".again-{part}" if part else ".again")
 
     def create_folders(self) -> None:
         """Make what is missing; raises OSError."""
-        for folder in (self.root, self.tmp, self.drafts, self.bad, *(self.folder(state) for state in State)):
+        for folder in (
+            self.root,
+            self.tmp,
+            self.drafts,
+            self.spares.folder,
+            self.bad,
+            *(self.folder(state) for state in State),
+        ):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def folder(self, state: State) -> Path:
@@ -133,9 +144,9 @@ class Spool:
             raise
         return file, block
 
-    def draft(self, entry_id: EntryId) -> Draft:
-        """A new draft of this process, to be published under `path`."""
-        return Draft(self.drafts / f"{entry_id}.{os.getpid()}")
+    def draft(self, entry_id: EntryId, stock: Stock | None = None) -> Draft:
+        """A new draft of this process, to be published under `path`; made of a spare file where `stock` has one."""
+        return Draft(self.drafts / f"{entry_id}.{os.getpid()}", stock.take if stock else None)
 
     def sweep_drafts(self) -> int:
         """Remove the drafts of processes that are gone; gives their number. Raises OSError."""

@@ -9,7 +9,6 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from mailsrv.model.identity import EntryId
 from mailsrv.settings import Delivery
@@ -111,12 +110,13 @@ class Carrier:
 
     def _retire_all(self, plans: Sequence[Plan]) -> list[Carried]:
         """Remove or defer entries whose plans have come to their end: no steps are left, and the fates tell all."""
+        self._spool.spares.count()
         carried = [self._retire(plan) for plan in plans]
         for plan, each in zip(plans, carried, strict=True):
             if each.error is not None:
                 self.unfinished[plan.entry_id] = plan
         if not self.unfinished:
-            durable.forget([self._spool.batch])
+            durable.put_away(self._spool.batch)
         return carried
 
     def _retire(self, plan: Plan) -> Carried:
@@ -129,10 +129,11 @@ class Carrier:
             return Carried(plan.entry_id, error=error)
 
     def _remove(self, plan: Plan) -> None:
-        paths: list[Path] = [self._spool.path(plan.state, plan.entry_id)]
+        path = self._spool.path(plan.state, plan.entry_id)
         if plan.state.has_sidecar:
-            paths.append(self._spool.retry_path(plan.entry_id, plan.state))
-        durable.raise_first(durable.forget(paths))
+            durable.raise_first(durable.forget([path, self._spool.retry_path(plan.entry_id, plan.state)]))
+        elif not self._spool.spares.give(path):
+            durable.raise_first(durable.forget([path]))
 
     def _defer(self, plan: Plan) -> Carried:
         now = time.time()

@@ -29,6 +29,7 @@ PEOPLE: Final = ("alice", "bob", "carol")
 CONTENT: Final = b"Received: from a test\r\nSubject: hello\r\n\r\nHello.\r\n.\r\n..\r\nBye.\r\n"
 AT_ONCE: Final = Delivery(retry_after=(0.0,), settle_seconds=0.05)  # what was deferred is due again at once
 OVERWRITTEN: Final = (
+    ".batch.json.tmp",
     ".worst_wait.tmp",
     ".mailsrv.usage.tmp",
 )  # drafts of what is but remembered: the next one takes its place
@@ -142,7 +143,11 @@ def fetch_and_delete(config: Config, name: str) -> list[bytes]:
 def unfinished(config: Config) -> list[str]:
     """What should never be left when all work is done: drafts, claims, entries not decided, files not taken in."""
     spool = Spool(config.spool)
-    found = [*spool.tmp.iterdir(), *spool.folder(State.NEW).iterdir(), *spool.dropped()]
+    found = [
+        *(path for path in spool.tmp.iterdir() if path.name not in OVERWRITTEN),
+        *spool.folder(State.NEW).iterdir(),
+        *spool.dropped(),
+    ]
     found += [path for path in config.mail.glob("*/*/tmp/*") if path.name != LOCK_NAME]
     # An incident that was cut off is not among those that are shown.
     half_written = (path for path in config.var.rglob(".*.tmp") if config.incidents not in path.parents)

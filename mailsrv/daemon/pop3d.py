@@ -194,22 +194,50 @@ class Pop3Connection(Connection[Session]):
     # --- TRANSACTION -------------------------------------------------------------------------------
 
     def _open(self, index: int, *, takes_utf8: bool) -> None:
+        maildrop = self._opened()
         try:
-            self._message = self._opened().open(index)
-            octets = self._opened().octets_of(index, self._message)
-            needs_utf8 = not (takes_utf8 or self._pop3.sends_utf8 or is_header_ascii(self._message))
+            message = maildrop.open_where_it_was(index)
+        except FileNotFoundError:  # to look for it may be to list 100,000 files
+            work = functools.partial(maildrop.open, index)
+            self._work(work, functools.partial(self._found, index, takes_utf8))
         except OSError as error:
-            logger.warning("a message cannot be read: %s", error)
-            self._close_message()
-            self.session.refuse(Refusal.UNREADABLE if error.errno in FORBIDDEN else Refusal.MESSAGE_GONE)
+            self._refuse_message(error)
+        else:
+            self._begin(index, message, takes_utf8=takes_utf8)
+
+    def _found(self, index: int, takes_utf8: bool, future: "Future[BinaryIO]") -> None:
+        try:
+            message = future.result()
+        except OSError as error:
+            self._refuse_message(error)
+        else:
+            if self.session.is_closed:
+                message.close()
+            else:
+                self._begin(index, message, takes_utf8=takes_utf8)
+        if self._is_released:
+            self._unlock()
+
+    def _begin(self, index: int, message: BinaryIO, *, takes_utf8: bool) -> None:
+        """Send a message, if it is what it was and the client takes it."""
+        self._message, self._index = message, index
+        try:
+            octets = self._opened().octets_of(index, message)
+            needs_utf8 = not (takes_utf8 or self._pop3.sends_utf8 or is_header_ascii(message))
+        except OSError as error:
+            self._refuse_message(error)
             return
         if needs_utf8:  # RFC 6856 §4
             self._close_message()
             self.session.refuse(Refusal.NEEDS_UTF8)
             return
-        self._index = index
         self.session.begin_message(octets)
         self._stream()
+
+    def _refuse_message(self, error: OSError) -> None:
+        logger.warning("a message cannot be read: %s", error)
+        self._close_message()
+        self._refuse(Refusal.UNREADABLE if error.errno in FORBIDDEN else Refusal.MESSAGE_GONE)
 
     def _stream(self) -> None:
         """Send of the message in hand as much as the client takes now."""

@@ -15,7 +15,7 @@ import time
 from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from mailsrv.store.maildir import unique_part
 from mailsrv.store.measured import Measured
@@ -27,7 +27,9 @@ _UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`
 _FOLDERS: Final = ("new", "cur")  # names of one length
 _TAIL: Final = len("/new")
 _LOOKS: Final = 4  # at most, where other programs rename all the time
-_SETTLED_NS: Final = 50_000_000  # a folder that changed later than this before it was listed may have changed since
+# A folder that changed later than this before it was listed may have changed since, and tell the same time of it.
+_SETTLED_NS: Final = 50_000_000
+_SETTLED_COARSELY_NS: Final = 2_100_000_000  # where the filesystem's times are whole seconds, or every second one
 
 
 class Listing:
@@ -42,7 +44,8 @@ class Listing:
         self.distrusted = set(distrusted)
         self._corrected: set[str] = set()  # names that tell octets, and were measured all the same
         self.memo: dict[str, list[bytes]] = {}
-        self._listed, self._changed = time.time_ns(), _changed(mailbox)
+        self._listed = time.time_ns()
+        self._changed = _changed(mailbox)
         self._is_whole = True
         self._places = sorted(_places(mailbox))
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
@@ -81,7 +84,8 @@ class Listing:
         """Learn where other programs have moved messages, by flags or from new/ to cur/; raises OSError."""
         if self._is_unchanged():
             return
-        self._listed, self._changed = time.time_ns(), _changed(self.mailbox)
+        self._listed = time.time_ns()
+        self._changed = _changed(self.mailbox)
         self._is_whole = False  # what has come since is not in it
         now: dict[str, list[str]] = {}
         for place in _look(self.mailbox)[0]:
@@ -95,7 +99,7 @@ class Listing:
 
     def _is_unchanged(self) -> bool:
         changed = _changed(self.mailbox)
-        return changed == self._changed and max(changed) < self._listed - _SETTLED_NS
+        return changed == self._changed and all(_is_settled(each.modified, self._listed) for each in changed)
 
     def _path(self, place: str) -> str:
         return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
@@ -174,8 +178,22 @@ class Listing:
                 seen.add(files[place])
 
 
-def _changed(mailbox: Path) -> list[int]:
-    return [(mailbox / folder).stat().st_mtime_ns for folder in _FOLDERS]
+class _Stamp(NamedTuple):
+    """What tells that a folder has changed: times in ns since 1970, and which folder it is."""
+
+    modified: int
+    changed: int  # which nobody can set back
+    inode: int
+
+
+def _changed(mailbox: Path) -> list[_Stamp]:
+    found = [(mailbox / folder).stat() for folder in _FOLDERS]
+    return [_Stamp(each.st_mtime_ns, each.st_ctime_ns, each.st_ino) for each in found]
+
+
+def _is_settled(modified: int, moment: int) -> bool:
+    """Whether a folder modified then would tell another time had it been modified again since `moment`; in ns."""
+    return modified < moment - (_SETTLED_NS if modified % 1_000_000_000 else _SETTLED_COARSELY_NS)
 
 
 def _places(mailbox: Path) -> Iterable[str]:
@@ -197,11 +215,11 @@ def _look(mailbox: Path) -> tuple[list[str], bool]:
 
     What moves from new/ to cur/ meanwhile is not missed, as cur/ comes last; what is renamed in cur/ may be.
     """
-    settled = time.time_ns() - _SETTLED_NS
+    began = time.time_ns()
     places = [
         f"{name}/{folder}" for folder in _FOLDERS for name in os.listdir(mailbox / folder) if not name.startswith(".")
     ]
-    return places, (mailbox / _FOLDERS[-1]).stat().st_mtime_ns < settled
+    return places, _is_settled((mailbox / _FOLDERS[-1]).stat().st_mtime_ns, began)
 
 
 def _by_base(places: list[str]) -> dict[str, list[str]]:

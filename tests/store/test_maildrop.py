@@ -434,6 +434,34 @@ def test_whatever_changes_between_two_sessions_is_seen(box: Path, seconds: float
     maildrop.close()
 
 
+def test_a_change_after_which_the_time_of_the_folder_was_set_back_is_seen(box: Path) -> None:
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    settle(box)
+    listings = Listings(10)
+    Maildrop(box, listings=listings).close()
+    stamp = (box / "new").stat().st_mtime_ns
+    (box / "new" / "2.b").write_bytes(b"two\n")
+    os.utime(box / "new", ns=(stamp, stamp))  # as a backup that is restored does
+    maildrop = Maildrop(box, listings=listings)
+    assert [uidl for uidl, _ in listed(maildrop)] == ["1.a", "2.b"]
+    maildrop.close()
+
+
+@pytest.mark.parametrize(("nanoseconds", "is_listed_again"), [(0, True), (123_456_789, False)])
+def test_a_folder_whose_time_is_in_whole_seconds_counts_as_changed_for_longer(
+    box: Path, monkeypatch: pytest.MonkeyPatch, nanoseconds: int, *, is_listed_again: bool
+) -> None:
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    stamp = (time.time_ns() // 10**9 - 1) * 10**9 + nanoseconds
+    for folder in ("new", "cur"):
+        os.utime(box / folder, ns=(stamp, stamp))
+    listings = Listings(10)
+    Maildrop(box, listings=listings).close()
+    seen = listed_folders(monkeypatch)
+    Maildrop(box, listings=listings).close()
+    assert bool(seen) is is_listed_again
+
+
 def test_a_listing_in_which_messages_were_found_again_is_not_used_again(box: Path) -> None:
     listings = Listings(10)
     (box / "new" / "1.a").write_bytes(b"one\n")

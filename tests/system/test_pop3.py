@@ -288,6 +288,27 @@ def test_clients_that_ask_and_do_not_read_or_send_a_line_without_end_cost_no_mem
         assert len("".join(lazy.lines_to_dot())) == len(large) - large.count(b"\r\n") * 2 + received_of(instance)
 
 
+def test_ten_thousand_commands_at_once_are_answered_in_their_order_while_others_are_served(instance: Instance) -> None:
+    (instance.new_mail / "1.small").write_bytes(b"Subject: small\n\n.\nIt works.\n")
+    (instance.new_mail / "1.small").chmod(0o644)
+    with Client(instance.pop3_port) as client:
+        client.line()
+        client.send(f"USER {USER}\r\nPASS {instance.password}\r\n".encode())
+        assert [client.line() for _ in range(2)][1] == "+OK 1 messages\r\n"
+        client.send(b"STAT\r\nRETR 1\r\nNOOP\r\nUIDL 1\r\nTOP 1 1\r\n" * 2000)
+        with connected(instance) as other:
+            other.quit()
+        expected = (
+            "+OK 1 32\r\n+OK 32 octets\r\nSubject: small\r\n\r\n..\r\nIt works.\r\n.\r\n+OK\r\n+OK 1 1.small\r\n"
+            "+OK top of the message\r\nSubject: small\r\n\r\n..\r\n.\r\n"
+        )
+        lines = expected.count("\r\n")
+        for _ in range(2000):
+            assert "".join(client.line() for _ in range(lines)) == expected
+        client.send(b"QUIT\r\n")
+        assert client.line() == "+OK goodbye\r\n"
+
+
 def received_of(instance: Instance) -> int:
     """Octets of the trace lines before the one message, without line ends."""
     (message,) = instance.delivered()

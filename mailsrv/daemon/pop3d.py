@@ -98,11 +98,10 @@ class Pop3:
 
     def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
         """Remove messages, and note it; raises OSError."""
-        paths = [maildrop.listing.path(index) for index in sorted(deleted)]
-        maildrop.remove(deleted)
-        for path in paths:
-            self.downloads.note(Kind.DELETED, mailbox, path, peer)
-        self.downloads.write()
+        try:
+            maildrop.remove(deleted, lambda path: self.downloads.note(Kind.DELETED, mailbox, path, peer))
+        finally:
+            self.downloads.write()
 
 
 class Pop3Connection(Connection[Session]):

@@ -190,7 +190,9 @@ class Session(Dialogue[Event]):
                 raise Refused(texts.WRONG_STATE, verb.name, self.state.name)
             if self.state is State.AUTHORIZATION:
                 return self._introduce(verb, words)
-            return self._transact(verb, words)
+            event = self._transact(verb, words)
+            self._errors = 0  # who has logged in may get things wrong, if not all the time
+            return event
         except Refused as refused:
             self._error(refused.said_in(self._language))
             self._count_error()

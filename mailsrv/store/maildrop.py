@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -91,19 +92,25 @@ class Maildrop:
                 raise ChangedError(errno.ESTALE, "has changed since it was listed", str(self.listing.path(index)))
         return octets
 
-    def remove(self, indices: frozenset[int]) -> None:
-        """Remove messages for good (UPDATE), wherever they have moved; raises OSError after trying all of them."""
-        left, faults = sorted(indices), []
+    def remove(self, indices: frozenset[int], removed: Callable[[Path], None] = lambda _path: None) -> None:
+        """Remove messages for good (UPDATE), wherever they have moved; raises OSError after trying all of them.
+
+        `removed` is told of each that is gone then, whoever removed it, also where others could not be removed.
+        """
+        left, faults = sorted(indices), dict[int, OSError]()
         for _ in range(_TRIES):
             outcomes = durable.remove([self.listing.path(index) for index in left], must_exist=True)
-            faults += [each for each in outcomes if each is not None and not isinstance(each, FileNotFoundError)]
-            gone = [index for index, each in zip(left, outcomes, strict=True) if isinstance(each, FileNotFoundError)]
+            failed = {index: each for index, each in zip(left, outcomes, strict=True) if each is not None}
+            gone = [index for index, each in failed.items() if isinstance(each, FileNotFoundError)]
+            faults.update((index, each) for index, each in failed.items() if not isinstance(each, FileNotFoundError))
             if not gone:
                 break
             before = [self.listing.path(index) for index in gone]
             self.listing.find_again()
             left = [index for index, path in zip(gone, before, strict=True) if self.listing.path(index) != path]
-        durable.raise_first(faults)
+        for index in sorted(indices - faults.keys()):
+            removed(self.listing.path(index))
+        durable.raise_first(list(faults.values()))
 
     def older_than(self, moment: float) -> frozenset[int]:
         """Messages that have lain here, untouched, since before `moment` (seconds since 1970); raises OSError."""

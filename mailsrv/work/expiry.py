@@ -84,14 +84,18 @@ class Expiry:
         except MaildropInUseError:
             return
         with contextlib.closing(maildrop):
-            expired = maildrop.older_than(moment)
-            if expired:
-                paths = [maildrop.listing.path(index) for index in sorted(expired)]
-                maildrop.remove(expired)
-                for each in paths:
-                    self._removed(mailbox, each)
-                logger.info("expired: %d messages of %s, older than %d days", len(expired), mailbox, self._days)
-                self._note("expired", len(expired))
+            expired: list[Path] = []
+            try:
+                maildrop.remove(maildrop.older_than(moment), expired.append)
+            finally:
+                self._note_expired(mailbox, expired)
+
+    def _note_expired(self, mailbox: Mailbox, paths: list[Path]) -> None:
+        for each in paths:
+            self._removed(mailbox, each)
+        if paths:
+            logger.info("expired: %d messages of %s, older than %d days", len(paths), mailbox, self._days)
+            self._note("expired", len(paths))
 
     def _run(self) -> None:
         while not self._stopping.is_set():

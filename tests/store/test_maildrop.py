@@ -130,6 +130,20 @@ def test_a_message_that_another_program_moved_is_found_and_removed(box: Path) ->
     assert (box / LOCK_NAME).exists()
 
 
+def test_what_was_removed_is_told_also_where_something_else_could_not_be(box: Path) -> None:
+    for number in range(3):
+        (box / "new" / f"{number}.x,S=2,W=3").write_bytes(b"%d\n" % number)
+    maildrop = Maildrop(box)
+    (box / "new" / "0.x,S=2,W=3").unlink()
+    (box / "new" / "1.x,S=2,W=3").unlink()
+    (box / "new" / "1.x,S=2,W=3").mkdir()
+    told: list[Path] = []
+    with pytest.raises(IsADirectoryError):
+        maildrop.remove(frozenset({0, 1, 2}), told.append)
+    assert [path.name for path in told] == ["0.x,S=2,W=3", "2.x,S=2,W=3"]
+    maildrop.close()
+
+
 def test_what_is_not_ours_to_read_is_left_out_and_the_others_are_listed(box: Path) -> None:
     (box / "new" / "1.a").mkdir()  # as a file that may not be read: its octets cannot be measured
     (box / "new" / "2.b").write_bytes(b"b\n")

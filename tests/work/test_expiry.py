@@ -86,6 +86,22 @@ def test_a_mailbox_that_cannot_be_swept_is_told_and_the_others_are_swept(swept: 
     assert swept.counts["expired"] == 1
 
 
+def test_what_has_expired_is_told_also_where_something_else_cannot_be_removed(swept: Swept) -> None:
+    (letter,) = (maildir_of(swept.config, "alice") / "new").iterdir()
+    (maildir_of(swept.config, "alice") / "new" / "1.folder,S=2,W=3").mkdir()
+    told: list[Path] = []
+    expiry = Expiry(
+        swept.config,
+        Directory(swept.config),
+        lambda what, number: swept.counts.update({what: number}),
+        lambda _mailbox, path: told.append(path),
+    )
+    expiry.sweep(time.time() + (DAYS + 1) * DAY)
+    assert told == [letter]
+    assert swept.counts["expired"] == 1
+    assert expiry.problems == ("expiry: the mailbox of alice@example.org cannot be swept: Is a directory",)
+
+
 def test_nothing_is_removed_after_the_clock_has_leapt(swept: Swept, monkeypatch: pytest.MonkeyPatch) -> None:
     real = time.time
     monkeypatch.setattr(time, "time", lambda: real() + 400 * DAY)

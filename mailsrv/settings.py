@@ -287,7 +287,9 @@ class Health:
         default=500,
         metadata=described("open files of a program, beside two for each connection", *_MANY),
     )
-    thread_limit: int = field(default=100, metadata=described("threads of a program", *_MANY))
+    thread_limit: int = field(
+        default=100, metadata=described("threads of a program, connections of relay aside", *_MANY)
+    )
     stranded_limit: float = field(
         default=60, metadata=described("seconds that an entry may lie undecided while delivery does nothing", *_SECONDS)
     )

@@ -31,7 +31,8 @@ LINGER: Final = 1.0  # seconds that a connection is kept for the next message
 MOST_MESSAGES: Final = 100  # on one connection: some hosts hang up behind so many
 FIRST_REST: Final = 30.0  # seconds, doubled for each further failure
 LONGEST_REST: Final = 1800.0
-SLOW: Final = 2.0  # seconds without a move after which a connection does not count; there may be as many of those again
+SLOW: Final = 2.0  # seconds without a move after which a connection does not count
+MOST_SLOW: Final = 2  # times as many as may be at once, of those that do not count
 FAIR_SHARE: Final = 20  # messages after which the only connection of a destination gives way to one that has none
 STALLED: Final = 60.0  # seconds without a message that got through, after which what waits is deferred
 LOOK_INTERVAL: Final = 0.5
@@ -144,7 +145,7 @@ class Lanes:
         if len(self._workers) < most:
             return True
         slow = sum(1 for each in self._workers if now - each.moved > SLOW)
-        return len(self._workers) - min(slow, most) < most
+        return len(self._workers) - min(slow, MOST_SLOW * most) < most
 
     def _man(self, lane: Lane) -> None:
         """Have somebody work on a lane, as far as that may be; within the condition."""

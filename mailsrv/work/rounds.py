@@ -226,5 +226,6 @@ def _sample(usage: Usage, beat: Beat | None, process: ProcessInfo, *, can_beat: 
         descriptors=beat.descriptors if beat is not None else usage.descriptors,
         threads=usage.threads,
         connections=told.get("connections", 0),
+        workers=told.get("workers", 0),
         is_waiting=usage.is_waiting,
     )

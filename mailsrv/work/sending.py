@@ -124,6 +124,7 @@ class Sender(Desk):
             "waiting": len(self._schedule),
             "in_hand": len(self._jobs),
             "connections": self.lanes.lines,
+            "workers": self.lanes.lines,
             "resting": len(self.lanes.resting()),
         }
 

@@ -19,7 +19,8 @@ _CLIMBS: Final = tuple(rule_of(each) for each in (Symptom.MEMORY, Symptom.DESCRI
 class Sample:
     """`moment` in monotonic seconds, `cpu` in percent of one core, `progress` as the heartbeat tells it.
 
-    `memory` in octets; `beat_age` in seconds; `is_waiting` while the process waits for a disk.
+    `memory` in octets; `beat_age` in seconds; `workers` are threads that it knows to be at work; `is_waiting` while the
+    process waits for a disk.
     """
 
     moment: float
@@ -30,6 +31,7 @@ class Sample:
     descriptors: int = 0
     threads: int = 0
     connections: int = 0
+    workers: int = 0
     is_waiting: bool = False
 
     def measure(self, symptom: Symptom) -> float:
@@ -38,7 +40,7 @@ class Sample:
             return self.memory / MEGABYTE
         if symptom is Symptom.DESCRIPTORS:
             return self.descriptors - DESCRIPTORS_OF_CONNECTION * self.connections
-        return self.threads
+        return self.threads - self.workers
 
 
 class Judge:

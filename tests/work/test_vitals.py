@@ -25,6 +25,10 @@ def test_one_low_sample_among_six_does_not_hide_a_spin() -> None:
     assert _judge([(100, 7), (100, 7), (3, 7), (100, 7), (100, 7), (100, 7)])[-1] is Symptom.SPINNING
 
 
+def test_threads_that_a_program_knows_to_be_at_work_are_no_leak() -> None:
+    assert Sample(0, 0, 0, threads=130, workers=60).measure(Symptom.THREADS) == 70
+
+
 def test_two_low_samples_among_six_are_no_spin() -> None:
     assert _judge([(100, 7), (3, 7), (100, 7), (3, 7), (100, 7), (100, 7)] * 4) == [None] * 24
 

@@ -38,7 +38,10 @@ class Listing(Protocol):
 
     @property
     def memo(self) -> dict[str, list[bytes]]:
-        """For what the session makes of it, by a name: it is there again where the same listing is read again."""
+        """For what the session makes of it, by a name: it is there again where the same listing is read again.
+
+        Or one that has grown out of it: what was made is then of its first messages.
+        """
 
     def uidl(self, index: int) -> str:
         """The unique id of a message (RFC 1939 §7)."""

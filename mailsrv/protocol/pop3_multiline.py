@@ -16,7 +16,7 @@ LINES_AT_ONCE: Final = 500
 def in_pieces(lines: Iterator[str]) -> Iterator[bytes]:
     """The lines with their ends, some at a time."""
     while piece := list(itertools.islice(lines, LINES_AT_ONCE)):
-        yield "".join(f"{line}\r\n" for line in piece).encode()
+        yield ("\r\n".join(piece) + "\r\n").encode()
 
 
 def line_of(listing: Listing, verb: Verb, index: int) -> str:
@@ -25,12 +25,18 @@ def line_of(listing: Listing, verb: Verb, index: int) -> str:
 
 
 def all_messages(listing: Listing, verb: Verb) -> Iterator[bytes]:
-    """The answer to LIST or UIDL with nothing deleted, in pieces; made once for as long as the listing stays."""
-    if verb.name in listing.memo:
-        yield from listing.memo[verb.name]
-        return
-    pieces = []
-    for piece in in_pieces(line_of(listing, verb, index) for index in range(len(listing.octets))):
+    """The answer to LIST or UIDL with nothing deleted, in pieces; made once for as long as the listing stays.
+
+    Where it has grown, what was made of the first messages is still good, but for a last piece that was not full.
+    """
+    number, pieces = len(listing.octets), list(listing.memo.get(verb.name, []))
+    if pieces and (len(pieces) - 1) * LINES_AT_ONCE + pieces[-1].count(b"\n") < number:
+        pieces = pieces[: len(pieces) - (pieces[-1].count(b"\n") < LINES_AT_ONCE)]
+        made = len(pieces) * LINES_AT_ONCE
+    else:
+        made = number if pieces else 0
+    yield from pieces
+    for piece in in_pieces(line_of(listing, verb, index) for index in range(made, number)):
         pieces.append(piece)
         yield piece
     listing.memo[verb.name] = pieces

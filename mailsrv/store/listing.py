@@ -6,6 +6,7 @@ name and the folder, `NAME/new`: so places sort as the names do.
 Other programs rename while we look, to set flags: a look at a folder may then miss a file, or see it under both names.
 """
 
+import bisect
 import hashlib
 import itertools
 import logging
@@ -26,6 +27,8 @@ _WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:/])")
 _UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`, up to what ends the unique part
 _FOLDERS: Final = ("new", "cur")  # names of one length
 _TAIL: Final = len("/new")
+_MARKS: Final = ",:/"  # one of these ends the unique part
+_MANY: Final = 1000  # messages
 _LOOKS: Final = 4  # at most, where other programs rename all the time
 # A folder that changed later than this before it was listed may have changed since, and tell the same time of it.
 _SETTLED_NS: Final = 50_000_000
@@ -35,13 +38,15 @@ _SETTLED_COARSELY_NS: Final = 2_100_000_000  # where the filesystem's times are 
 class Listing:
     """The messages of a mailbox as they were when it was listed.
 
-    `memo` is for what a reader makes of it, by its name: whoever reads the same listing again need not make it again.
+    `memo` is for what a reader makes of it, by its name: whoever reads the same listing again need not make it again,
+    nor what was made of the first messages where others have come behind them.
     """
 
-    def __init__(self, mailbox: Path, distrusted: Iterable[str] = ()) -> None:
-        """List `mailbox`; raises OSError. `distrusted` are names whose sizes an earlier listing has told wrongly."""
+    def __init__(self, mailbox: Path, earlier: "Listing | None" = None) -> None:
+        """List `mailbox`; raises OSError. `earlier` is not to be used any more."""
         self.mailbox = mailbox
-        self.distrusted = set(distrusted)
+        # Names that have told octets wrongly.
+        self._distrusted: set[str] = set(earlier._distrusted) if earlier else set()
         self._corrected: set[str] = set()  # names that tell octets, and were measured all the same
         self.memo: dict[str, list[bytes]] = {}
         self._listed = time.time_ns()
@@ -49,10 +54,14 @@ class Listing:
         self._is_whole = True
         self._places = sorted(_places(mailbox))
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
-        if len({hash(_unique(place)) for place in self._places}) < len(self._places):  # a set of numbers is smaller
-            self._tell_apart()
-        self.octets = array("Q", bytes(8 * len(self._places)))
-        self._measure()
+        self.octets = array("Q")
+        self._is_plain = True  # all names tell all there is to know
+        if earlier is None or not self._has_grown(earlier):
+            if not _are_unlike(self._places):
+                self._is_plain = False
+                self._tell_apart()
+            self.octets = array("Q", bytes(8 * len(self._places)))
+            self._measure()
 
     def uidl(self, index: int) -> str:
         """The unique id of a message: the part of its name that no flag changes, or what is made of it."""
@@ -77,7 +86,7 @@ class Listing:
 
     def distrust(self, index: int) -> None:
         """A message turned out to be of other octets than are listed: the next listing is to measure it anew."""
-        self.distrusted.add(_base(self._places[index]))
+        self._distrusted.add(_base(self._places[index]))
         self._is_whole = False
 
     def find_again(self) -> None:
@@ -104,10 +113,39 @@ class Listing:
     def _path(self, place: str) -> str:
         return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
 
+    def _has_grown(self, earlier: "Listing") -> bool:
+        """Whether this is `earlier` and more; if so, what is known of the first messages is taken over.
+
+        Mail that comes is the last by its name, so that this is how most listings differ from the one before.
+        """
+        known = len(earlier._places)
+        more = self._places[known:]
+        told = [found for place in more if (found := _WIRE_SIZE.search(place))]
+        is_plain = earlier._is_plain and not self._distrusted and len(told) == len(more)
+        if not (is_plain and self._places[:known] == earlier._places and self._are_new(more)):
+            return False
+        if not Measured(self.mailbox).is_empty:
+            return False
+        self.octets = earlier.octets + array("Q", (int(each[1]) for each in told))
+        self.memo = earlier.memo
+        return True
+
+    def _are_new(self, places: list[str]) -> bool:
+        """Whether no other message shares the unique part of one of these."""
+        if len(places) > _MANY:
+            return _are_unlike(self._places)
+        return all(self._begin_with(f"{_unique(place)}{mark}") <= {place} for place in places for mark in _MARKS)
+
+    def _begin_with(self, beginning: str) -> set[str]:
+        """The first two, at most, of the messages whose names begin so."""
+        first = bisect.bisect_left(self._places, beginning)
+        return {each for each in self._places[first : first + 2] if each.startswith(beginning)}
+
     def _measure(self) -> None:
         """Fill `octets`, and leave out what cannot be measured."""
         measured, left_out = Measured(self.mailbox), set[int]()
         waiting = self._take_told(measured)
+        self._is_plain = self._is_plain and measured.is_empty and not waiting
         for look in range(_LOOKS):
             if look and waiting:  # what still waits was renamed since it was listed
                 self.find_again()
@@ -117,13 +155,13 @@ class Listing:
             self._places = [self._places[index] for index in kept]
             self.octets = array("Q", [self.octets[index] for index in kept])
             self._is_whole = False  # it may be there, or ours to read, the next time
-        self.distrusted.clear()
+        self._distrusted.clear()
         measured.note()
 
     def _take_told(self, measured: Measured) -> list[int]:
         """Fill `octets` with what names tell, as far as it is not known to be wrong; gives what is to be measured."""
         waiting = []
-        none_is_wrong = measured.is_empty and not self.distrusted
+        none_is_wrong = measured.is_empty and not self._distrusted
         for index, place in enumerate(self._places):
             told = _WIRE_SIZE.search(place)
             if told and (none_is_wrong or not self._is_wrong(_base(place), measured)):
@@ -135,14 +173,14 @@ class Listing:
         return waiting
 
     def _is_wrong(self, name: str, measured: Measured) -> bool:
-        return name in self.distrusted or measured.knows(name)
+        return name in self._distrusted or measured.knows(name)
 
     def _is_measured(self, measured: Measured, index: int, left_out: set[int]) -> bool:
         """Measure a message, or note that it is to be left out; False where it is not there any more."""
         place = self._places[index]
         try:
             name = _base(place)
-            self.octets[index] = measured.octets_of(self._path(place), name, anew=name in self.distrusted)
+            self.octets[index] = measured.octets_of(self._path(place), name, anew=name in self._distrusted)
         except FileNotFoundError:
             return False
         except OSError as error:  # one file that is not ours to read must not keep its owner from all the others
@@ -227,6 +265,12 @@ def _by_base(places: list[str]) -> dict[str, list[str]]:
     for place in places:
         found.setdefault(_base(place), []).append(place)
     return found
+
+
+def _are_unlike(places: list[str]) -> bool:
+    """Whether all unique parts differ; a coincidence of hashes counts as no."""
+    # A set of numbers is smaller than one of strings.
+    return len({hash(each[:-_TAIL].partition(":")[0].partition(",")[0]) for each in places}) == len(places)
 
 
 def _unique(place: str) -> str:

@@ -22,9 +22,7 @@ class Listings:
         """
         with self._lock:
             listing = self._forget(mailbox)
-        if listing is None:
-            return Listing(mailbox)
-        return listing if listing.is_current() else Listing(mailbox, listing.distrusted)
+        return listing if listing is not None and listing.is_current() else Listing(mailbox, listing)
 
     def keep(self, listing: Listing) -> None:
         """Keep a listing for the next session."""

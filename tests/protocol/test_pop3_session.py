@@ -13,6 +13,7 @@ from mailsrv.protocol import pop3_texts
 from mailsrv.protocol.pop3 import Session
 from mailsrv.protocol.pop3_commands import ALLOWED, State, Verb
 from mailsrv.protocol.pop3_events import Refusal, UpdateRequested
+from mailsrv.protocol.pop3_multiline import all_messages
 from tests.protocol.properties import BOUNDED, SIZES
 from tests.protocol.worlds import MemoryListing, Pop3World, octets_on_the_wire
 
@@ -159,6 +160,20 @@ def test_stat_counts_what_is_not_deleted() -> None:
         b"+OK 3 15\r\n+OK deleted at QUIT\r\n+OK 2 8\r\n-ERR message 2 is deleted\r\n+OK deleted at QUIT\r\n"
         b"+OK 1 3\r\n+OK 3 messages\r\n+OK 3 15\r\n"
     )
+
+
+@pytest.mark.parametrize("first", [0, 1, 499, 500, 501, 1000, 1200])
+@pytest.mark.parametrize("more", [0, 1, 499, 500, 501])
+def test_a_long_listing_is_right_also_where_messages_have_come_since_it_was_made(first: int, more: int) -> None:
+    listing = MemoryListing([(f"uidl{number}", b"") for number in range(first)])
+    for verb in (Verb.LIST, Verb.UIDL):
+        list(all_messages(listing, verb))
+    grown = MemoryListing([(f"uidl{number}", b"") for number in range(first + more)])
+    grown.memo = listing.memo
+    for _ in range(2):
+        for verb, value in ((Verb.LIST, "0"), (Verb.UIDL, "uidl{}")):
+            expected = "".join(f"{n + 1} {value.format(n)}\r\n" for n in range(first + more))
+            assert b"".join(all_messages(grown, verb)).decode() == expected
 
 
 class Octets(list[int]):

@@ -9,6 +9,7 @@ import pytest
 
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import new_entry_id
+from mailsrv.store.listing import Listing
 from mailsrv.store.listings import Listings
 from mailsrv.store.maildir import Maildir, mailbox_path, unique_name, unique_part
 from mailsrv.store.maildrop import (
@@ -474,6 +475,50 @@ def test_a_folder_whose_time_is_in_whole_seconds_counts_as_changed_for_longer(
     seen = listed_folders(monkeypatch)
     Maildrop(box, listings=listings).close()
     assert bool(seen) is is_listed_again
+
+
+def known(listing: Listing) -> list[tuple[str, int, str]]:
+    """All that a session asks of a listing."""
+    number = len(listing.octets)
+    return [(listing.uidl(index), listing.octets[index], listing.path(index).name) for index in range(number)]
+
+
+MORE = [
+    [],
+    ["9.d,S=2,W=3"],
+    ["3.c,S=3,W=4", "9.d,S=2,W=3", "9.e,S=2,W=3"],  # one that shares the unique part of another
+    ["9.d,S=2,W=3", "9.d,S=3,W=4"],
+    ["3.c"],  # likewise, and tells nothing
+    ["3.c:2,S"],
+    ["9.d"],
+    ["2.bb,S=2,W=3"],  # in the middle
+    ["3.c-d,S=2,W=3", "3.c.d,S=2,W=3"],
+]
+
+
+@pytest.mark.parametrize("most", [0, 1000])
+@pytest.mark.parametrize("gone", [None, "1.a,S=2,W=3", "3.c,S=2,W=3"])
+@pytest.mark.parametrize("more", MORE, ids=" ".join)
+def test_a_mailbox_that_has_grown_is_listed_as_if_for_the_first_time(
+    box: Path, monkeypatch: pytest.MonkeyPatch, more: list[str], gone: str | None, most: int
+) -> None:
+    monkeypatch.setattr("mailsrv.store.listing._MANY", most)
+    for name in ("1.a,S=2,W=3", "2.b,S=2,W=3", "3.c,S=2,W=3"):
+        (box / "cur" / name).write_bytes(b"x\n")
+    earlier = Listing(box)
+    earlier.memo["made"] = [b"of it"]
+    for name in more:
+        (box / "new" / name).write_bytes(b"y\n")
+    if gone:
+        (box / "cur" / gone).unlink()
+    grown = Listing(box, earlier)
+    assert known(grown) == known(Listing(box))
+    begins_alike = known(grown)[:3] == known(earlier)
+    assert begins_alike or not grown.memo
+    if more == ["9.d,S=2,W=3"]:
+        assert bool(grown.memo) is (gone is None)
+        (box / "cur" / "9.e,S=2,W=3").write_bytes(b"z\n")
+        assert known(Listing(box, grown)) == known(Listing(box))
 
 
 def test_a_listing_in_which_messages_were_found_again_is_not_used_again(box: Path) -> None:

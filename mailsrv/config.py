@@ -25,7 +25,7 @@ from mailsrv.settings import (
     Routing,
     Smtp,
 )
-from mailsrv.settings_outgoing import Dkim, Records
+from mailsrv.settings_outgoing import Dkim, Policies, Records
 from mailsrv.settings_relay import Dns, Relay
 from mailsrv.toml_text import rendered
 from mailsrv.values import described, is_domain, is_host_name, is_list_of, is_text
@@ -51,6 +51,7 @@ TABLES: Final[Mapping[str, type]] = {
     "delivery": Delivery,
     "relay": Relay,
     "dns": Dns,
+    "policies": Policies,
     "dkim": Dkim,
     "records": Records,
     "health": Health,
@@ -93,6 +94,7 @@ class Config:
     delivery: Delivery = field(default_factory=Delivery)
     relay: Relay = field(default_factory=Relay)
     dns: Dns = field(default_factory=Dns)
+    policies: Policies = field(default_factory=Policies)
     dkim: Dkim = field(default_factory=Dkim)
     records: Records = field(default_factory=Records)
     health: Health = field(default_factory=Health)
@@ -147,6 +149,11 @@ class Config:
     def dkim_keys(self) -> Path:
         """The folder with the private keys of each domain."""
         return self.var / "dkim"
+
+    @property
+    def sts_policies(self) -> Path:
+        """The MTA-STS policies of other domains, as long as they hold."""
+        return self.run / "sts"
 
     def attempt_path(self, program: str) -> Path:
         """What delivery, or the relay, has in hand."""

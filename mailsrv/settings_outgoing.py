@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
-from mailsrv.values import described, is_domain, is_host_name, is_integer, is_list_of, is_text
+from mailsrv.values import SECONDS, described, is_bool, is_domain, is_host_name, is_integer, is_list_of, is_text
 
 STS_MODES: Final = ("enforce", "testing", "none")
 
@@ -74,3 +74,22 @@ class Records:
             "an URI that begins with mailto: or https://",
         ),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Policies:
+    """What other domains ask of who sends them mail, where it goes to their MX hosts."""
+
+    mta_sts: bool = field(
+        default=True,
+        metadata=described("heed MTA-STS policies (RFC 8461)", is_bool, "true or false"),
+    )
+    trusted_resolver: bool = field(
+        default=False,
+        metadata=described(
+            "the servers in [dns] validate, and nobody is on the way to them: heed DANE by their word (RFC 7672)",
+            is_bool,
+            "true or false",
+        ),
+    )
+    fetch_timeout: float = field(default=60, metadata=described("seconds to fetch a policy", *SECONDS))

@@ -23,7 +23,7 @@ def nameserver(*records: str) -> Iterator[str]:
     program = shutil.which("dnsmasq", path="/usr/sbin:/usr/bin")
     if program is None:
         skip_missing("dnsmasq", "dnsmasq-base")
-    port = _free_port("127.0.0.1")
+    port = free_port("127.0.0.1")
     process = subprocess.Popen(
         [program, "--keep-in-foreground", "--conf-file=-", "--listen-address=127.0.0.1", f"--port={port}"],
         stdin=subprocess.PIPE,
@@ -48,8 +48,8 @@ def _configure(process: subprocess.Popen[bytes], records: Sequence[str]) -> None
     process.stdin.close()
 
 
-def _free_port(address: str) -> int:
-    """Free for UDP and TCP."""
+def free_port(address: str) -> int:
+    """A port that is free for UDP and TCP."""
     while True:
         with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
             datagrams.bind((address, 0))

@@ -16,12 +16,13 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from mailsrv.host.tls import Encryption, reason_of
 
 MAX_PIECE: Final = 64 * 1024
 HEAD_START: Final = 0.25  # seconds before the next address is tried as well, RFC 8305 §8
+_DER: Final = 2  # of Python's own module of TLS
 
 
 class OutgoingTlsError(Exception):
@@ -142,6 +143,16 @@ class Outgoing:
         self._socket = encrypted
         cipher = encrypted.cipher()
         self.encryption = Encryption(encrypted.version() or "", cipher[0] if cipher else "")
+
+    def certificates(self) -> list[bytes]:
+        """What the host has shown within TLS, its own certificate first, in DER; verified or not."""
+        if not isinstance(self._socket, ssl.SSLSocket):
+            return []
+        public = getattr(self._socket, "get_unverified_chain", None)  # from Python 3.13 on
+        if public is not None:
+            return list(public())
+        chain: Any = self._socket._sslobj.get_unverified_chain() or []  # type: ignore[attr-defined]
+        return [each.public_bytes(_DER) for each in chain]
 
     def send(self, octets: bytes, seconds: float) -> None:
         """Send all of it; `seconds` for each piece."""

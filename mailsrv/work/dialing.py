@@ -12,6 +12,7 @@ from mailsrv.model import outcome
 from mailsrv.protocol.smtp_client import Encrypt
 from mailsrv.work.exchangers import Host, NoHostError, Ourselves, hosts_of
 from mailsrv.work.line import Line, Unreachable
+from mailsrv.work.policies import NOTHING, Demand, Policies
 from mailsrv.work.routes import Route
 
 MOST_HOSTS: Final = 5  # of a destination that are tried in one go
@@ -26,6 +27,7 @@ class Dialer:
         self._config = config
         self._ask = ask
         self._ourselves = Ourselves(config)
+        self._policies = Policies(config, ask)
 
     def open(self, route: Route, tick: Tick) -> Line:
         """A line to the first host of the route that takes one; raises Unreachable.
@@ -56,6 +58,33 @@ class Dialer:
             yield Host(name, 0, ()), port
 
     def _open_host(self, route: Route, host: Host, port: int, tick: Tick) -> Line:
+        """Raises Unreachable."""
+        verdict = ""
+        demand = self._demand(route, host, port)
+        if demand.refusal:
+            verdict = f"{demand.name} not met: {demand.refusal}"
+            if demand.is_binding:
+                raise Unreachable(outcome.NOT_BY_POLICY, f"{host.name}, {verdict}")
+        elif demand.name:
+            try:
+                return self._open(route, host, port, tick, demand)
+            except Unreachable as unreachable:
+                if demand.is_binding or unreachable.reason not in (outcome.TLS_FAILED, outcome.TLS_NOT_OFFERED):
+                    raise
+                verdict = unreachable.verdict  # RFC 8461 §5: noted, and delivered all the same
+        line = self._open_as_routed(route, host, port, tick)
+        line.verdict = verdict
+        return line
+
+    def _demand(self, route: Route, host: Host, port: int) -> Demand:
+        """What the domain asks for, or a host of the settings by its own name; nothing where they have decided."""
+        has_decided = route.encrypt is Encrypt.NEVER or (not route.domain and route.encrypt is Encrypt.ALWAYS)
+        if has_decided:
+            return NOTHING
+        domain = route.domain or host.name  # RFC 8461 §3.4
+        return self._policies.demand(domain, host.name, port, is_authentic=host.is_authentic)
+
+    def _open_as_routed(self, route: Route, host: Host, port: int, tick: Tick) -> Line:
         try:
             return self._open(route, host, port, tick)
         except Unreachable as unreachable:
@@ -64,8 +93,8 @@ class Dialer:
                 raise
         return self._open(replace(route, tls="none"), host, port, tick)
 
-    def _open(self, route: Route, host: Host, port: int, tick: Tick) -> Line:
-        line = Line(self._config, route, host.name, self._connect(host, port), tick)
+    def _open(self, route: Route, host: Host, port: int, tick: Tick, demand: Demand = NOTHING) -> Line:
+        line = Line(self._config, route, host.name, self._connect(host, port), tick, demand)
         try:
             reason = line.open()
         except BaseException:
@@ -75,7 +104,7 @@ class Dialer:
             reason = outcome.LOOPS
         if reason is not None:
             line.close()
-            raise Unreachable(reason, line.where)
+            raise Unreachable(reason, line.where, line.verdict)
         return line
 
     def _connect(self, host: Host, port: int) -> Outgoing:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
+from mailsrv.host.certificates import dane_match
 from mailsrv.host.outgoing import Outgoing, OutgoingTlsError, client_context
 from mailsrv.model import outcome
 from mailsrv.model.reply import Reply
@@ -15,6 +16,7 @@ from mailsrv.protocol.smtp_client import (
     Client,
     Closed,
     ContentWanted,
+    Encrypt,
     EncryptionAgreed,
     Ended,
     Event,
@@ -22,6 +24,7 @@ from mailsrv.protocol.smtp_client import (
     Stage,
 )
 from mailsrv.protocol.smtp_transaction import Transaction
+from mailsrv.work.policies import NOTHING, Demand
 from mailsrv.work.routes import Route, is_this_machine
 
 logger = logging.getLogger(__name__)
@@ -31,23 +34,36 @@ LAST_WORDS_SECONDS: Final = 1.0  # for what a host has said before it closed
 
 @dataclass
 class Unreachable(Exception):
-    """No host of a route could be used: what the last one said, or what came of it."""
+    """No host of a route could be used: what the last one said, or what came of it; `verdict` is on its policy."""
 
     reason: Reply
     where: str
+    verdict: str = ""
 
 
 class Line:
     """One connection. `tick` is called whenever something moves."""
 
-    def __init__(self, config: Config, route: Route, host: str, wire: Outgoing, tick: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        route: Route,
+        host: str,
+        wire: Outgoing,
+        tick: Callable[[], None],
+        demand: Demand = NOTHING,
+    ) -> None:
         self._config = config
+        self._demand = demand
+        self._is_trusted = False
+        self.verdict = ""  # on what the domain's policy asks for, for the books
         self._route = route
         self._host = host
         self._wire = wire
         self._tick = tick
         self._failed: Reply | None = None
-        self._client = Client(config.hostname, route.encrypt, self._login if route.credentials else None)
+        encrypt = Encrypt.ALWAYS if demand.name else route.encrypt
+        self._client = Client(config.hostname, encrypt, self._login if route.credentials else None)
         self.messages = 0
 
     @property
@@ -56,9 +72,10 @@ class Line:
 
     @property
     def where(self) -> str:
-        """For the books: the host, and version and cipher of TLS."""
+        """For the books: the host, version and cipher of TLS, and what came of the domain's policy."""
         encryption = f", {self._wire.encryption}" if self._wire.encryption else ""
-        return f"{self._host}[{self._wire.address}]{encryption}"
+        verdict = f", {self.verdict}" if self.verdict else ""
+        return f"{self._host}[{self._wire.address}]{encryption}{verdict}"
 
     @property
     def name(self) -> str:
@@ -80,7 +97,7 @@ class Line:
         if self._route.is_tls:
             if (fault := self._encrypt()) is not None:
                 return fault
-            self._client.encrypted(is_trusted=True)
+            self._client.encrypted(is_trusted=self._is_trusted)
         while True:
             match self._next():
                 case Ready():
@@ -89,8 +106,10 @@ class Line:
                     if (fault := self._encrypt()) is not None:
                         self._client.lost(fault)
                     else:
-                        self._client.secured(is_trusted=self._route.is_verified)
+                        self._client.secured(is_trusted=self._is_trusted)
                 case Closed(reason):
+                    if self._demand.name and reason == outcome.TLS_NOT_OFFERED:
+                        self.verdict = f"{self._demand.name} not met: no STARTTLS"
                     return reason or outcome.CONNECTION_LOST
 
     def send(
@@ -158,18 +177,35 @@ class Line:
             self._client.lost(reason)
 
     def _encrypt(self) -> Reply | None:
-        settings = self._config.relay
-        ca_file = Path(settings.ca_file) if settings.ca_file and self._route.is_verified else None
+        demand = self._demand
+        by_dane = bool(demand.associations) or demand.is_encrypting
+        is_verified = (self._route.is_verified or bool(demand.name)) and not by_dane
+        ca_file = self._config.relay.ca_file if is_verified else ""
         try:
-            context = client_context(is_trusting=not self._route.is_verified, ca_file=ca_file)
-            self._wire.encrypt(context, self._host, self._client.patience)
-        except OutgoingTlsError as error:
-            logger.warning("TLS with %s: %s", self.where, error)
+            context = client_context(is_trusting=not is_verified, ca_file=Path(ca_file) if ca_file else None)
+            name = demand.names[0] if demand.names else self._host
+            self._wire.encrypt(context, name, self._client.patience)
+            self._is_trusted = self._meets_dane() if by_dane else is_verified
+        except (OutgoingTlsError, OSError) as error:
+            why = (error.strerror if isinstance(error, OSError) else "") or str(error)
+            logger.warning("TLS with %s: %s", self.where, why)
+            self.verdict = f"{demand.name} not met: {why}" if demand.name else ""
             return outcome.TLS_FAILED
-        except OSError as error:
-            logger.warning("TLS with %s: %s", self.where, error.strerror or error)
-            return outcome.TLS_FAILED
+        if demand.name and not self.verdict:
+            self.verdict = f"{demand.name} met"
         return None
+
+    def _meets_dane(self) -> bool:
+        """Whether the host is who it should be; raises OutgoingTlsError where it is somebody else."""
+        demand = self._demand
+        if not demand.associations:
+            self.verdict = f"{demand.name} without a record that can be used: encrypted"
+            return False
+        found = dane_match(self._wire.certificates(), demand.associations, demand.names)
+        if found is None:
+            raise OutgoingTlsError("its certificate is none that the TLSA records name")
+        self.verdict = f"{demand.name} {found.usage} {found.selector} {found.matching} met"
+        return True
 
     def _login(self, offered: frozenset[str], is_encrypted: bool) -> sasl.Exchange | None:
         credentials = self._route.credentials

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,6 +38,7 @@ class Server:
     name: str = "mx.example.net"
     taken: list[tuple[str, list[str], bytes]] = field(default_factory=list)
     limits: Limits = LIMITS
+    tls: ssl.SSLContext | None = None  # for STARTTLS
     connections: int = 0
 
     def __post_init__(self) -> None:
@@ -62,13 +64,18 @@ class Server:
 
     def _serve(self, client: socket.socket) -> None:
         session = Session(self.name, self.limits)
-        session.greet(Security())
+        session.greet(Security(can_encrypt=self.tls is not None))
         content: list[bytes] = []
         envelope: list[smtp_events.ContentOffered] = []
-        with client, contextlib.suppress(OSError):
+        with client, contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             while True:
                 while (event := session.next_event()) is not None:
-                    if self._answer(session, event, envelope, content):
+                    if isinstance(event, smtp_events.EncryptionOffered) and self.tls is not None:
+                        session.accept()
+                        client.sendall(session.replies())
+                        client = stack.enter_context(self.tls.wrap_socket(client, server_side=True))
+                        session.secured(Security(is_encrypted=True))
+                    elif self._answer(session, event, envelope, content):
                         return
                 said = session.replies()
                 for keyword in self.hidden:

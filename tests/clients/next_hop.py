@@ -3,7 +3,7 @@
 import shutil
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -114,15 +114,25 @@ class NextHop:
 
 
 @contextmanager
-def sink(port: int, *options: str) -> Iterator[None]:
-    """An smtp-sink at a port, which takes mail and throws it away, or does what the options say."""
-    process = subprocess.Popen(
-        [SINK, "-u", "nobody", *options, f"127.0.0.1:{port}", "50"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+def sink(port: int, *options: str, heard: Path | None = None) -> Iterator["subprocess.Popen[bytes]"]:
+    """An smtp-sink at a port, which takes mail and throws it away, or does what the options say.
+
+    What it hears and says goes to the file `heard`, with `-v`.
+    """
+    with heard.open("wb") if heard is not None else nullcontext(subprocess.DEVNULL) as log:
+        process = subprocess.Popen(
+            [SINK, "-u", "nobody", *options, f"127.0.0.1:{port}", "50"], stdout=subprocess.DEVNULL, stderr=log
+        )
     try:
-        yield
+        wait_until(lambda: is_listening(port), "the sink listens")
+        yield process
     finally:
         process.terminate()
         process.wait()
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody listens there, without a connection that would count."""
+    wanted = f"0100007F:{port:04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(line[1] == wanted and line[3] == "0A" for line in lines)

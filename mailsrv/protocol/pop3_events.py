@@ -38,9 +38,9 @@ class Listing(Protocol):
 
     @property
     def memo(self) -> dict[str, list[bytes]]:
-        """For what the session makes of it, by a name: it is there again where the same listing is read again.
+        """For what the session makes of it, by a name, in pieces with a line for each message.
 
-        Or one that has grown out of it: what was made is then of its first messages.
+        It is there again where the same listing is read again, and of the first messages where those behind are others.
         """
 
     def uidl(self, index: int) -> str:

@@ -10,6 +10,7 @@ import bisect
 import hashlib
 import itertools
 import logging
+import operator
 import os
 import re
 import time
@@ -38,8 +39,8 @@ _SETTLED_COARSELY_NS: Final = 2_100_000_000  # where the filesystem's times are 
 class Listing:
     """The messages of a mailbox as they were when it was listed.
 
-    `memo` is for what a reader makes of it, by its name: whoever reads the same listing again need not make it again,
-    nor what was made of the first messages where others have come behind them.
+    `memo` is for what a reader makes of it, by its name, in pieces with a line for each message: whoever reads the same
+    listing again need not make it again, nor what was made of the first messages where only those behind are others.
     """
 
     def __init__(self, mailbox: Path, earlier: "Listing | None" = None) -> None:
@@ -56,7 +57,7 @@ class Listing:
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
         self.octets = array("Q")
         self._is_plain = True  # all names tell all there is to know
-        if earlier is None or not self._has_grown(earlier):
+        if earlier is None or not self._takes_over(earlier):
             if not _are_unlike(self._places):
                 self._is_plain = False
                 self._tell_apart()
@@ -113,21 +114,19 @@ class Listing:
     def _path(self, place: str) -> str:
         return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
 
-    def _has_grown(self, earlier: "Listing") -> bool:
-        """Whether this is `earlier` and more; if so, what is known of the first messages is taken over.
+    def _takes_over(self, earlier: "Listing") -> bool:
+        """Whether what is known of the first messages could be taken over from `earlier`, and the others tell the rest.
 
-        Mail that comes is the last by its name, so that this is how most listings differ from the one before.
+        Mail that comes is the last by its name, so that most listings begin as the one before.
         """
-        known = len(earlier._places)
-        more = self._places[known:]
+        same = _alike(self._places, earlier._places)
+        more = self._places[same:]
         told = [found for place in more if (found := _WIRE_SIZE.search(place))]
         is_plain = earlier._is_plain and not self._distrusted and len(told) == len(more)
-        if not (is_plain and self._places[:known] == earlier._places and self._are_new(more)):
+        if not (is_plain and self._are_new(more) and Measured(self.mailbox).is_empty):
             return False
-        if not Measured(self.mailbox).is_empty:
-            return False
-        self.octets = earlier.octets + array("Q", (int(each[1]) for each in told))
-        self.memo = earlier.memo
+        self.octets = earlier.octets[:same] + array("Q", (int(each[1]) for each in told))
+        self.memo = {name: _of_first(same, pieces) for name, pieces in earlier.memo.items()}
         return True
 
     def _are_new(self, places: list[str]) -> bool:
@@ -265,6 +264,17 @@ def _by_base(places: list[str]) -> dict[str, list[str]]:
     for place in places:
         found.setdefault(_base(place), []).append(place)
     return found
+
+
+def _alike(places: list[str], others: list[str]) -> int:
+    """How many of the first are the same."""
+    return next(itertools.compress(itertools.count(), map(operator.ne, places, others)), min(len(places), len(others)))
+
+
+def _of_first(number: int, pieces: list[bytes]) -> list[bytes]:
+    """Those of the pieces that have lines of the first messages only."""
+    ends = itertools.accumulate(piece.count(b"\n") for piece in pieces)
+    return [piece for piece, end in zip(pieces, ends, strict=True) if end <= number]
 
 
 def _are_unlike(places: list[str]) -> bool:

@@ -31,6 +31,7 @@ from tests.work.instance import PEOPLE, accept, config_of, drop, fetch_and_delet
 ALIASES: Final = "team@example.org: alice@example.org, bob@example.org, dave@example.net\n"
 TO: Final = (("alice",), ("bob", "carol"), ("team",), ("carol",), ("team", "alice", "ghost"))
 MOST_STEPS: Final = 600  # file-system calls, of a process that is to vanish before one of them
+PATIENCE: Final = 120.0  # seconds that a slow machine gets beyond what was asked for
 MOST_WAITING: Final = 100  # messages, beyond which the load waits for delivery
 
 
@@ -46,8 +47,8 @@ class Swept:
     left: list[str]  # what should not lie about any more
 
 
-def sweep(root: Path, seconds: float, seed: int) -> Swept:
-    """Sweep for so long."""
+def sweep(root: Path, seconds: float, seed: int, *, kills_at_least: int = 1, messages_at_least: int = 1) -> Swept:
+    """Sweep for so long, and on a slow machine until it has come to something."""
     chance = random.Random(seed)
     make(root, ALIASES)
     settings = Settings(retry_after=(1.0,), settle_seconds=0.05, scan_interval=0.2)
@@ -56,7 +57,8 @@ def sweep(root: Path, seconds: float, seed: int) -> Swept:
     helpers = [_start(partial(_send, config, seed)), _start(partial(_fetch, config))]
     kills, end = 0, time.monotonic() + seconds
     try:
-        while time.monotonic() < end:
+        while time.monotonic() < end or kills < kills_at_least or _count_sent(config) < messages_at_least:
+            assert time.monotonic() < end + PATIENCE, f"only {kills} kills and {_count_sent(config)} messages"
             _kill_one(config, chance)
             kills += 1
     finally:
@@ -68,8 +70,13 @@ def sweep(root: Path, seconds: float, seed: int) -> Swept:
     return _result(config, kills, held)
 
 
+def _count_sent(config: Config) -> int:
+    path = config.root / "sent"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
 def _kill_one(config: Config, chance: random.Random) -> None:
-    """Start delivery, and kill it."""
+    """Start delivery, and kill it. One that ends in another way has failed; its traceback is on stderr."""
     step = chance.randrange(MOST_STEPS) if chance.random() < 0.5 else None
     pid = _start(partial(_deliver, config, step))
     if step is None:
@@ -78,20 +85,23 @@ def _kill_one(config: Config, chance: random.Random) -> None:
     while step is not None and time.monotonic() < deadline:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
-            assert os.waitstatus_to_exitcode(status) == killing.KILLED
+            code = os.waitstatus_to_exitcode(status)
+            assert code == killing.KILLED, f"delivery has ended by itself, with {code}"
             return
         time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) in (-signal.SIGKILL, killing.KILLED)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code in (-signal.SIGKILL, killing.KILLED), f"delivery has ended by itself, with {code}"
 
 
 def _settle(config: Config) -> int:
     """Let delivery finish; release what it has died with twice. Gives the number of these."""
     spool, held = Spool(config.spool), 0
     pid = _start(partial(_deliver, config, None))
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     try:
         while time.monotonic() < deadline:
+            assert os.waitpid(pid, os.WNOHANG) == (0, 0), "delivery has ended by itself"
             found = [each for each in spool.entries(State.HOLD) if spool.reason(each).startswith(SYMPTOM)]
             for entry_id in found:
                 spool.release(entry_id)
@@ -128,6 +138,7 @@ def _deliver(config: Config, step: int | None) -> None:
         killing.vanish_before(step)
     delivery = Delivery(config, Heart(config.beat_path("delivery")))
     signal.signal(signal.SIGTERM, delivery.stop)
+    signal.signal(signal.SIGIO, signal.SIG_IGN)  # as the program does: a lease that somebody breaks ends it otherwise
     delivery.run()
 
 

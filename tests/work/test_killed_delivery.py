@@ -3,6 +3,7 @@
 A destination is counted over what clients fetched and deleted before the recovery and what is there after it.
 """
 
+import itertools
 import json
 import os
 from collections import Counter
@@ -151,16 +152,23 @@ def test_what_a_client_deleted_before_the_recovery_is_not_delivered_again(tmp_pa
         assert_served(config_of(place), case, fetched)
 
 
-def test_killed_twice_in_a_row_still_serves_each_destination_once(tmp_path: Path) -> None:
+@pytest.mark.timeout(300)  # some hundred processes, on a machine that may have others to run
+@pytest.mark.parametrize("first_step", range(0, 16, 4))
+def test_killed_twice_in_a_row_still_serves_each_destination_once(tmp_path: Path, first_step: int) -> None:
     case = Case(("team@example.org", "ghost@example.org"), ("alice", "bob"), ("dave@example.net",), reports=1)
 
-    def die_first(place: Path, step: int) -> None:
+    def die_first(place: Path, step: int) -> bool:
         prepare(place, case)
-        assert killing.dies_before(step, partial(work, place))
+        is_killed = killing.dies_before(step, partial(work, place))
         fetched = fetch_all(config_of(place))
         (place / "fetched").write_text(json.dumps(list(fetched.elements())))
+        return is_killed
 
-    for step in range(0, steps_of(tmp_path / "count", case), 4):
+    for step in itertools.count(first_step, 16):
+        (probed := tmp_path / f"probe-{step}").mkdir()
+        if not die_first(probed, step):
+            assert step > 16  # it has come to its end
+            return
         dying_first = partial(die_first, step=step)
         for place in killing.deaths(tmp_path / str(step), dying_first, work, first=step % 5, every=5):
             before = Counter((name, is_report) for name, is_report in json.loads((place / "fetched").read_text()))
@@ -177,10 +185,6 @@ def release_poison(config: Config) -> None:
     for entry_id in spool.entries(State.HOLD):
         if spool.reason(entry_id).startswith(SYMPTOM):
             spool.release(entry_id)
-
-
-def steps_of(base: Path, case: Case) -> int:
-    return sum(1 for _ in killing.deaths(base, partial(prepare, case=case), work)) - 1
 
 
 # --- the drop box ----------------------------------------------------------------------------------

@@ -19,13 +19,16 @@ from mailsrv.store.spool import Spool, State
 from tests.faults.running import (
     MAIL,
     NOBODY,
+    WATCHES,
     Inotify,
     Running,
     assert_arrived_once,
     become,
+    can_limit_watches,
     fill,
     instance,
     is_root,
+    limit_watches,
     mount,
     take_all_inotify_instances,
     unmount,
@@ -115,35 +118,41 @@ def test_a_filesystem_that_becomes_read_only(
 
 
 @pytest.fixture
-def block_device(tmp_path: Path) -> Iterator[Path]:
-    """The file behind a filesystem that is mounted at the instance's spool."""
-    backing = tmp_path / "disk"
-    with backing.open("wb") as file:
-        file.truncate(16 * 1024 * 1024)
-    made = subprocess.run(
-        ["mkfs.ext4", "-q", "-b", "4096", "-O", "^has_journal", "-E", "lazy_itable_init=0", str(backing)],
-        check=False,
-        capture_output=True,
-    )
-    if made.returncode:
-        pytest.skip("no filesystem can be made here")
-    yield backing
-    unmount(tmp_path / "var" / "spool")
+def block_device(tmp_path: Path) -> Iterator[Callable[[Path], Path]]:
+    """Makes the file behind a filesystem, in a folder; it is to be mounted at the instance's spool or mail."""
+
+    def make_one(folder: Path) -> Path:
+        backing = folder / "disk"
+        with backing.open("wb") as file:
+            file.truncate(16 * 1024 * 1024)
+        made = subprocess.run(
+            ["mkfs.ext4", "-q", "-b", "4096", "-O", "^has_journal", "-E", "lazy_itable_init=0", str(backing)],
+            check=False,
+            capture_output=True,
+        )
+        if made.returncode:
+            pytest.skip("no filesystem can be made here")
+        return backing
+
+    yield make_one
+    for name in ("spool", "mail"):
+        unmount(tmp_path / "var" / name)
 
 
 @is_root
-def test_a_disk_that_fails_to_read(config: Config, block_device: Path) -> None:
+def test_a_disk_that_fails_to_read(config: Config, block_device: Callable[[Path], Path]) -> None:
     """What lies behind a loop device is cut off: the kernel answers EIO for what is beyond."""
     shutil.rmtree(config.spool)
-    mount("ext4", str(block_device), config.spool, "loop")
+    device = block_device(config.root)
+    mount("ext4", str(device), config.spool, "loop")
     Spool(config.spool).create_folders()
     entry_id = accept(config, "bob@example.org", content=BIG)
     path = Spool(config.spool).path(State.NEW, entry_id)
     unmount(config.spool)
-    octets = wait_until(lambda: _on_disk(block_device, entry_id.encode()), "it is on disk")
+    octets = wait_until(lambda: _on_disk(device, entry_id.encode()), "it is on disk")
     start = octets.index(b"X-Sender: <alice@example.org>")
-    mount("ext4", str(block_device), config.spool, "loop")
-    os.truncate(block_device, start)
+    mount("ext4", str(device), config.spool, "loop")
+    os.truncate(device, start)
     with pytest.raises(OSError, match="Input/output error") as caught:
         path.read_bytes()
     assert caught.value.errno == errno.EIO
@@ -154,10 +163,33 @@ def test_a_disk_that_fails_to_read(config: Config, block_device: Path) -> None:
         delivery.wait_turns()
         assert path.exists()
         assert letters(config, "bob") == []
-        with block_device.open("r+b") as file:
+        with device.open("r+b") as file:
             file.seek(start)
             file.write(octets[start:])
         assert_arrived_once(config, bob=1, carol=1)
+
+
+@is_root
+@pytest.mark.parametrize("number", [1, 4], ids=["each file synced", "all synced together"])
+def test_a_disk_that_fails_to_write(
+    config: Config, number: int, small_disk: Callable[[Path, str], None], block_device: Callable[[Path], Path]
+) -> None:
+    """There is no room for what is behind a loop device: the kernel takes what is written, and fails to sync it."""
+    small_disk(config.root / "behind", "4m")
+    device = block_device(config.root / "behind")
+    mount("ext4", str(device), config.mail, "loop")
+    filler = fill(device.parent)
+    with Running(config) as delivery:
+        for _ in range(number):
+            accept(config, "bob@example.org", content=BIG)
+        wait_until(lambda: len(Spool(config.spool).entries(State.DEFERRED)) == number, "all are deferred")
+        # The kernel tells the one or the other, by which of its writes failed first.
+        told = ("Input/output error", "No space left on device")
+        wait_until(lambda: any(each in delivery.log() for each in told), "it is told")
+        delivery.wait_turns()
+        assert letters(config, "bob") == []
+        filler.unlink()
+        assert_arrived_once(config, bob=number)
 
 
 def _on_disk(device: Path, marker: bytes) -> bytes:
@@ -327,8 +359,33 @@ def test_a_flood_of_100_000_files_that_are_no_mail_overflows_the_queue_as_it_is(
         assert_arrived_once(config, bob=4)
 
 
+@pytest.mark.parametrize("few", [0, 1], ids=["for all of its folders", "for the second of its folders"])
+def test_the_limit_of_watches_is_reached(config: Config, few: int) -> None:
+    if not can_limit_watches():
+        pytest.skip("the kernel gives no namespace of one's own")
+
+    def limit() -> None:
+        limit_watches(few)
+        signal.signal(signal.SIGUSR1, lambda *_: WATCHES.write_text("100\n"))
+
+    with Running(config, limit) as delivery:
+        problem = "no file events: inotify watch limit reached; scanning every 0.3 s"
+
+        def is_told() -> bool:
+            problems = delivery.facts().get("problems")
+            return isinstance(problems, list) and problem in problems
+
+        wait_until(is_told, "it is told")
+        drop(config, "a.eml", MAIL)
+        wait_until(lambda: letters(config, "bob"), "it arrives by the scan")
+        os.kill(delivery.pid, signal.SIGUSR1)
+        wait_until(lambda: delivery.facts().get("problems") == [], "it watches again")
+        drop(config, "b.eml", MAIL)
+        assert_arrived_once(config, bob=2)
+
+
 @is_root
-def test_the_limit_of_watches_is_reached(config: Config) -> None:
+def test_the_limit_of_inotify_instances_is_reached(config: Config) -> None:
     def take() -> None:
         become(54_321)
         taken = take_all_inotify_instances()

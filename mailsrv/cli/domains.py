@@ -3,9 +3,9 @@
 import click
 
 from mailsrv.cli.context import NOT_WELL, as_json, enter, expect_domain_of_ours, plain, print_json
-from mailsrv.host.resolver import Resolver
 from mailsrv.model.address import Mailbox
 from mailsrv.model.international import domain_key
+from mailsrv.settings_outgoing import Records
 from mailsrv.work import records
 from mailsrv.work.records import Compared, Verdict, Wanted
 
@@ -22,9 +22,7 @@ def dns(ctx: click.Context, domain: str, check: bool, is_json: bool) -> None:
     domain = domain_key(domain)
     wanted = records.wanted_for(config, domain)
     if check:
-        settings = config.dns
-        resolver = Resolver(settings.nameservers, settings.timeout, settings.lifetime)
-        compared = records.compare(wanted, resolver.ask)
+        compared = records.compare(wanted, records.resolver_of(config).ask)
         _print_compared(compared, is_json=is_json)
         ctx.exit(0 if all(each.verdict is Verdict.RIGHT for each in compared) else NOT_WELL)
     if is_json:
@@ -32,6 +30,8 @@ def dns(ctx: click.Context, domain: str, check: bool, is_json: bool) -> None:
         return
     for each in wanted:
         click.echo(each.record.line)
+    if config.relay.smarthosts and config.records.spf == Records().spf:
+        click.echo("; SPF: a smarthost sends the mail; put what its provider says of SPF into spf in [records]")
     if any(each.purpose == "MTA-STS" for each in wanted):
         click.echo(f"; MTA-STS: a web server has to give this at https://mta-sts.{domain}/.well-known/mta-sts.txt")
         for line in records.sts_policy(config).splitlines():

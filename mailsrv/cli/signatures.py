@@ -9,11 +9,11 @@ from mailsrv.config import Config
 from mailsrv.host.signing import Algorithm
 from mailsrv.model.address import Mailbox
 from mailsrv.model.international import domain_key
-from mailsrv.model.record import Record
 from mailsrv.store import signing_keys
 from mailsrv.store.signing_keys import Stage
-from mailsrv.work import instance, keyring
+from mailsrv.work import instance, keyring, records
 from mailsrv.work.keyring import Key, KeysError
+from mailsrv.work.records import Verdict, Wanted
 
 _KINDS = {"both": tuple(Algorithm), **{each.value: (each,) for each in Algorithm}}
 _DOING = {
@@ -75,12 +75,18 @@ def rotate(ctx: click.Context, domain: str, algorithm: str, name: str) -> None:
 
 @dkim.command("activate")
 @click.argument("domain")
+@click.option("--unchecked", is_flag=True, help="Do not look for their records in the DNS first.")
 @click.pass_context
-def activate(ctx: click.Context, domain: str) -> None:
-    """Have the keys of DOMAIN that wait sign, from now on and in place of those that did."""
+def activate(ctx: click.Context, domain: str, unchecked: bool) -> None:
+    """Have the keys of DOMAIN that wait sign, from now on and in place of those that did, if the DNS has them."""
     config, domain = _enter(ctx, domain)
-    for each in keyring.activate(config, domain):
-        click.echo(f"{each.file.selector} {_DOING[each.file.stage]}")
+    waiting = [each for each in keyring.keys_of(config, domain) if each.file.stage is Stage.NEXT]
+    wanted = [] if unchecked else [Wanted("DKIM", records.record_of(each)) for each in waiting]
+    for each in records.compare(wanted, records.resolver_of(config).ask):
+        if each.verdict is not Verdict.RIGHT:
+            raise Failed(f"{each.wanted.record.owner} in the DNS: {each.verdict}; publish it first, or say --unchecked")
+    for key in keyring.activate(config, domain):
+        click.echo(f"{key.file.selector} {_DOING[key.file.stage]}")
     click.echo("leave the records of retired keys in the DNS for a week: mail that they have signed is under way")
 
 
@@ -113,12 +119,15 @@ def list_keys(ctx: click.Context, is_json: bool) -> None:
     """List all keys of all domains."""
     config = enter(ctx)
     ring = keyring.Keyring(config.dkim_keys)
-    keys = [ring.key(file) for file in ring.files()]
+    broken = ring.mistakes()
+    keys = [ring.key(file) for file in ring.files() if file.path not in broken]
     if is_json:
         print_json([_document(each) for each in keys])
-        return
-    rows = [(k.file.domain, k.file.selector, k.key.algorithm.value, _DOING[k.file.stage]) for k in keys]
-    print_table(("domain", "selector", "algorithm", ""), rows)
+    else:
+        rows = [(k.file.domain, k.file.selector, k.key.algorithm.value, _DOING[k.file.stage]) for k in keys]
+        print_table(("domain", "selector", "algorithm", ""), rows)
+    if broken:
+        raise Failed("; ".join(map(str, broken.values())))
 
 
 @dkim.command("show")
@@ -151,7 +160,7 @@ def _make(config: Config, domain: str, name: str, algorithm: str) -> list[Key]:
 
 def _print_records(keys: Sequence[Key]) -> None:
     for each in keys:
-        click.echo(Record(each.owner, "TXT", each.record).line)
+        click.echo(records.record_of(each).line)
 
 
 def _document(key: Key) -> dict[str, str]:

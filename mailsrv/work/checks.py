@@ -131,12 +131,14 @@ def _signing(config: Config) -> Iterator[Finding]:
     """The keys of DKIM; what cannot be used makes mail wait."""
     ring = Keyring(config.dkim_keys)
     mistakes = ring.mistakes()
-    yield from (Finding("dkim", "", mistake) for mistake in mistakes)
-    if not mistakes:
-        for file in ring.files():
-            is_readable = _is_readable(config, file.path)
-            problem = "" if is_readable else "expected to be readable for the user that the programs run as"
-            yield Finding("dkim", str(file.path), problem)
+    yield from (Finding("dkim", str(path), mistake.expected) for path, mistake in mistakes.items())
+    for file in ring.files() if not mistakes else []:
+        problem = ""
+        if not _is_readable(config, file.path):
+            problem = "expected to be readable for the user that the programs run as"
+        elif file.path.stat().st_mode & 0o077:
+            problem = "expected to be for that user alone, as by chmod 600"
+        yield Finding("dkim", str(file.path), problem)
 
 
 def lmtp(config: Config) -> Iterator[Finding]:

@@ -72,17 +72,18 @@ class Keyring:
             for file in signing_keys.key_files(self._folder, domain)
         ]
 
-    def mistakes(self) -> list[str]:
-        """What is wrong with the keys as they are."""
-        found = []
+    def mistakes(self) -> dict[Path, Mistake]:
+        """What is wrong with the keys as they are, by their paths."""
+        found = {}
         try:
             for file in self.files():
                 try:
                     self.key(file)
                 except Mistake as mistake:
-                    found.append(str(mistake))
+                    found[file.path] = mistake
         except OSError as error:
-            found.append(f"{error.filename}: expected to be readable: {error.strerror}")
+            place = Path(error.filename or self._folder)
+            found[place] = Mistake(place, 0, f"expected to be readable: {error.strerror}")
         return found
 
 

@@ -7,9 +7,10 @@ from enum import StrEnum
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.host.resolver import Absent, Ask, Exchange, Found, Kind, Trouble
+from mailsrv.host.resolver import Absent, Ask, Exchange, Found, Kind, Resolver, Trouble
 from mailsrv.model.record import Record
 from mailsrv.work import keyring
+from mailsrv.work.keyring import Key
 
 PREFERENCE: Final = 10  # of the first host, and between two
 STS_MAX_AGE: Final = 604_800  # seconds that others keep our policy
@@ -48,15 +49,25 @@ def wanted_for(config: Config, domain: str) -> list[Wanted]:
         Wanted("MX", Record(domain, "MX", f"{PREFERENCE * number} {host}"))
         for number, host in enumerate(_hosts(config), 1)
     ]
-    texts = [("SPF", domain, settings.spf)]
-    texts += [("DKIM", each.owner, each.record) for each in keyring.keys_of(config, domain)]
-    texts.append(("DMARC", f"_dmarc.{domain}", settings.dmarc))
+    keys = [Wanted("DKIM", record_of(each)) for each in keyring.keys_of(config, domain)]
+    texts = [("DMARC", f"_dmarc.{domain}", settings.dmarc)]
     if settings.mta_sts != "none":
         policy = sts_policy(config).encode("ascii")
         texts.append(("MTA-STS", f"_mta-sts.{domain}", f"v=STSv1; id={hashlib.sha256(policy).hexdigest()[:20]}"))
     texts.append(("TLSRPT", f"_smtp._tls.{domain}", f"v=TLSRPTv1; rua={settings.tls_reports}"))
-    found += [Wanted(name, Record(owner, "TXT", text.replace("{domain}", domain))) for name, owner, text in texts]
-    return found
+    texts = [(name, owner, text.replace("{domain}", domain)) for name, owner, text in texts]
+    found.append(Wanted("SPF", Record(domain, "TXT", settings.spf.replace("{domain}", domain))))
+    return [*found, *keys, *(Wanted(name, Record(owner, "TXT", text)) for name, owner, text in texts)]
+
+
+def record_of(key: Key) -> Record:
+    """The record of a key."""
+    return Record(key.owner, "TXT", key.record)
+
+
+def resolver_of(config: Config) -> Resolver:
+    """Asks the servers of the settings."""
+    return Resolver(config.dns.nameservers, config.dns.timeout, config.dns.lifetime)
 
 
 def sts_policy(config: Config) -> str:

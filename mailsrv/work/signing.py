@@ -53,7 +53,7 @@ class Signer:
 
     def problems(self) -> list[str]:
         """Keys that cannot be used."""
-        return self._keyring.mistakes()
+        return list(map(str, self._keyring.mistakes().values()))
 
     def front(self, entry_id: EntryId, arrival: Arrival | None, pieces: Iterator[bytes]) -> bytes:
         """What goes before the message of an entry, nothing where it is not signed; raises NotSignedError, OSError."""

@@ -1,10 +1,14 @@
 """The relay sends to a real Postfix and to its smtp-sink, which refuses and hangs up at each step."""
 
+import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import dkim
 import pytest
 
 from tests.clients.client import skip_missing
@@ -77,6 +81,31 @@ def test_a_message_comes_to_a_postfix_octet_for_octet_over_tls_that_is_verified(
     assert b"using TLSv1.3" in head
     wait_until(lambda: remote(sending) == [], "it has gone")
     assert sending.mailsrv("audit").returncode == 0
+
+
+def test_what_a_postfix_was_sent_is_verified_by_the_keys_of_the_domain(
+    sending: Instance, make_hop: Callable[[str], NextHop], messages: dict[str, Message]
+) -> None:
+    hop = make_hop("encrypt")
+    shutil.rmtree(hop.folder / "mail" / "box", ignore_errors=True)
+    route(sending, f"localhost:{hop.port}", "--tls", "starttls", "--ca-file", "var/tls/cert.pem")
+    assert sending.mailsrv("dkim", "create", "localhost").returncode == 0
+    try:
+        for name in NAMES:
+            message = messages[name]
+            rest = re.sub(rb"^From:[^\n]*\n", b"", message.content, count=1, flags=re.M)
+            send(sending, replace(message, content=b"From: admin@localhost\r\n" + rest), f"dave@{DOMAIN}")
+        arrived = hop.wait_arrived(len(NAMES))
+        found = json.loads(sending.mailsrv("dkim", "list", "--json").stdout)
+        records = {f"{each['owner']}.".encode(): each["record"].encode() for each in found}
+        for each in arrived:
+            signed = each[each.index(b"DKIM-Signature:") :]
+            verifier = dkim.DKIM(signed)
+            assert [verifier.verify(index, dnsfunc=lambda name, **_: records.get(name)) for index in (0, 1)] == [
+                True
+            ] * 2
+    finally:
+        shutil.rmtree(sending.root / "var" / "dkim" / "localhost")
 
 
 def test_what_a_postfix_refuses_is_reported_with_its_words(

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from mailsrv.model.record import strings_of
+from tests.nameserver import nameserver
 from tests.system.instance import Instance, wait_until
 from tests.work.relaying import serving
 
@@ -48,11 +50,32 @@ def test_keys_are_rotated_in_steps_and_what_cannot_be_is_told(instance: Instance
     assert run("create", "localhost", "--selector", "a", "--algorithm", "rsa")[0] == 0
     assert "rotate localhost" in run("create", "localhost")[1]
     assert run("rotate", "localhost", "--selector", "b")[0] == 0
-    assert "a-rsa signs no more" in run("activate", "localhost")[1]
+    instance.configure(dns__nameservers=["127.0.0.1:1"], dns__timeout=0.2, dns__lifetime=0.2)
+    code, told = run("activate", "localhost")
+    assert (code, "b-ed25519._domainkey.localhost in the DNS: unknown" in told) == (1, True)
+    assert "a-rsa signs no more" in run("activate", "localhost", "--unchecked")[1]
     assert run("remove", "localhost", "b-rsa")[0] == 1
     assert run("remove", "localhost", "a-rsa")[0] == 0
     assert run("retire", "localhost", "b-rsa")[0] == 0
     assert "waits to be activated" not in run("list")[1]
+    (instance.root / "var" / "dkim" / "localhost" / "b-ed25519.pem").write_text("broken")
+    code, told = run("list")
+    assert (code, "b-rsa" in told, "b-ed25519.pem: expected a private key" in told) == (1, True, True)
+
+
+def test_keys_that_wait_are_activated_once_the_dns_has_them_and_check_looks_who_may_read_them(place: Path) -> None:
+    instance = Instance.create(place / "i", {"domains": ["a.example"]})
+    for words in (("create", "a.example", "--selector", "one"), ("rotate", "a.example", "--selector", "two")):
+        assert instance.mailsrv("dkim", *words).returncode == 0
+    found = json.loads(instance.mailsrv("dkim", "list", "--json").stdout)
+    options = [f"txt-record={each['owner']},{','.join(strings_of(each['record']))}" for each in found]
+    for known, code in ((options[:3], 1), (options, 0)):
+        with nameserver(*known) as server:
+            instance.configure(dns__nameservers=[server])
+            assert instance.mailsrv("dkim", "activate", "a.example").returncode == code
+    assert "expected to be for that user alone" not in instance.mailsrv("check").stdout
+    (instance.root / "var" / "dkim" / "a.example" / "two-rsa.pem").chmod(0o644)
+    assert "expected to be for that user alone" in instance.mailsrv("check").stdout
 
 
 def test_a_running_relay_signs_with_new_keys_at_once_and_status_names_a_broken_one(

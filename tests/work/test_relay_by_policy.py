@@ -299,6 +299,18 @@ def test_without_the_word_of_a_trusted_resolver_there_is_no_dane(
     assert "DANE" not in how(config)
 
 
+def test_the_records_of_a_host_behind_an_alias_are_those_of_the_name_it_leads_to(
+    config: Config, tmp_path: Path, serve: Callable[..., Server]
+) -> None:
+    above = authority()
+    server = serve(certified(above, MX), above)
+    entry_for(config, TO)
+    zone = f"@ 300 IN MX 10 alias.signed.example.\n{ZONE.partition(chr(10))[2]}{tlsa(server.port, '2 1 1', above.spki)}"
+    with validating(tmp_path, {"signed.example.": zone}) as place:
+        send_on(trusting(config, place, server.port))
+    assert "DANE 2 1 1 met" in how(config)
+
+
 def test_where_there_is_dane_mta_sts_is_not_asked(
     config: Config, tmp_path: Path, serve: Callable[..., Server], policy: Callable[..., None]
 ) -> None:

@@ -55,6 +55,15 @@ def test_what_was_submitted_is_signed_by_both_keys_and_the_spool_keeps_its_octet
     assert b"x=" not in message.partition(b"h=")[0]
 
 
+def test_a_domain_of_any_script_is_signed_for_in_a_labels(config: Config, server: Server) -> None:
+    config = replace(config, domains=(DOMAIN, "bücher.example"))
+    keys = keyring.make(config, "xn--bcher-kva.example", "s", BOTH)
+    submit(config, "From: Jürgen <j@bücher.example>\r\nSubject: grüß\r\n\r\nHallo.\r\n".encode())
+    (message,) = left(config, server)
+    assert sorted(verified(message, keys)) == ["s-ed25519", "s-rsa"]
+    assert b"d=xn--bcher-kva.example;" in message
+
+
 @pytest.mark.skipif(not FILES, reason="there is no corpus")
 def test_every_real_message_is_verified_with_both_keys(config: Config, server: Server) -> None:
     keys = make_keys(config)

@@ -5,7 +5,6 @@ import click
 from mailsrv.cli.context import NOT_WELL, as_json, enter, expect_domain_of_ours, plain, print_json
 from mailsrv.model.address import Mailbox
 from mailsrv.model.international import domain_key
-from mailsrv.settings_outgoing import Records
 from mailsrv.work import records
 from mailsrv.work.records import Compared, Verdict, Wanted
 
@@ -30,7 +29,7 @@ def dns(ctx: click.Context, domain: str, check: bool, is_json: bool) -> None:
         return
     for each in wanted:
         click.echo(each.record.line)
-    if config.relay.smarthosts and config.records.spf == Records().spf:
+    if config.relay.smarthosts and config.records.spf == type(config.records)().spf:
         click.echo("; SPF: a smarthost sends the mail; put what its provider says of SPF into spf in [records]")
     if any(each.purpose == "MTA-STS" for each in wanted):
         click.echo(f"; MTA-STS: a web server has to give this at https://mta-sts.{domain}/.well-known/mta-sts.txt")

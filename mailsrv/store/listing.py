@@ -29,7 +29,7 @@ _UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`
 _FOLDERS: Final = ("new", "cur")  # names of one length
 _TAIL: Final = len("/new")
 _MARKS: Final = ",:/"  # one of these ends the unique part
-_MANY: Final = 1000  # messages
+_MANY: Final = 1000  # messages, from which on to look at all of them is as quick, and takes less memory
 _LOOKS: Final = 4  # at most, where other programs rename all the time
 # A folder that changed later than this before it was listed may have changed since, and tell the same time of it.
 _SETTLED_NS: Final = 50_000_000
@@ -121,6 +121,8 @@ class Listing:
         """
         same = _alike(self._places, earlier._places)
         more = self._places[same:]
+        if len(more) > _MANY:
+            return False
         told = [found for place in more if (found := _WIRE_SIZE.search(place))]
         is_plain = earlier._is_plain and not self._distrusted and len(told) == len(more)
         if not (is_plain and self._are_new(more) and Measured(self.mailbox).is_empty):
@@ -131,8 +133,6 @@ class Listing:
 
     def _are_new(self, places: list[str]) -> bool:
         """Whether no other message shares the unique part of one of these."""
-        if len(places) > _MANY:
-            return _are_unlike(self._places)
         return all(self._begin_with(f"{_unique(place)}{mark}") <= {place} for place in places for mark in _MARKS)
 
     def _begin_with(self, beginning: str) -> set[str]:

@@ -2,6 +2,7 @@
 
 import os
 import time
+import tracemalloc
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -475,6 +476,23 @@ def test_a_folder_whose_time_is_in_whole_seconds_counts_as_changed_for_longer(
     seen = listed_folders(monkeypatch)
     Maildrop(box, listings=listings).close()
     assert bool(seen) is is_listed_again
+
+
+def test_the_memory_for_a_huge_mailbox_is_bounded(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = 50_000
+    names = [f"{1_700_000_000 + each}.{unique_name(ID)},S=4000,W=4060:2,S" for each in range(number)]
+    earlier = Listing(box)
+    monkeypatch.setattr(os, "listdir", lambda folder: names if folder.name == "cur" else [])
+    tracemalloc.start()
+    listing = Listing(box, earlier)
+    peaks = [tracemalloc.get_traced_memory()[1]]
+    names.append(f"1800000000.{unique_name(ID)},S=4000,W=4060")
+    tracemalloc.reset_peak()
+    grown = Listing(box, listing)
+    peaks.append(tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert len(grown.octets) == len(listing.octets) + 1 == number + 1
+    assert [each < 350 * number for each in peaks] == [True, True], peaks  # 60 MB for 100,000 would be 600
 
 
 def known(listing: Listing) -> list[tuple[str, int, str]]:

@@ -4,6 +4,7 @@ The class digit of an enhanced code is never written down: it is the first digit
 two cannot disagree. No reply carries text from inside mailsrv.
 """
 
+import functools
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -43,11 +44,16 @@ class Reply:
         return bytes(self).decode("ascii").rstrip().replace("\r\n", " / ")
 
     def __bytes__(self) -> bytes:
-        status = f"{self.status} " if self.subject else ""
-        *first, last = self.text.split("\n")
-        lines = [*(f"{self.code}-{status}{line}" for line in first), f"{self.code} {status}{last}"]
-        most = None if self.code == CHALLENGE.code else MAX_LINE  # a challenge is no text: RFC 4954 §4
-        return b"".join(line[:most].encode("ascii", "replace") + b"\r\n" for line in lines)
+        return _on_the_wire(self)
+
+
+@functools.lru_cache(maxsize=128)  # a few replies are most of what is ever said
+def _on_the_wire(reply: Reply) -> bytes:
+    status = f"{reply.status} " if reply.subject else ""
+    *first, last = reply.text.split("\n")
+    lines = [*(f"{reply.code}-{status}{line}" for line in first), f"{reply.code} {status}{last}"]
+    most = None if reply.code == CHALLENGE.code else MAX_LINE  # a challenge is no text: RFC 4954 §4
+    return b"".join(line[:most].encode("ascii", "replace") + b"\r\n" for line in lines)
 
 
 # 2yz, 3yz: as asked.

@@ -3,6 +3,7 @@
 Addresses beyond ASCII stand in them in UTF-8 (RFC 6532 §3.2).
 """
 
+import functools
 from datetime import datetime
 from email.utils import format_datetime
 
@@ -24,6 +25,7 @@ def received(arrival: Arrival, hostname: str, entry_id: str, envelope: Envelope)
     return ("Received: " + "\r\n\t".join(lines) + f";\r\n\t{format_datetime(arrival.moment)}\r\n").encode()
 
 
+@functools.lru_cache(maxsize=256)
 def _tcp_info(peer: str) -> str:
     """An address literal, or what stands for the other end of a unix socket."""
     address = parse_peer(peer)

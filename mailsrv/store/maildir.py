@@ -4,6 +4,7 @@ A name is `SECONDS.ENTRYID.mailsrv,S=octets,W=octets-with-CRLF`: the same entry 
 repeated delivery finds its own work. Lines end in LF on disk.
 """
 
+import functools
 import os
 from pathlib import Path
 from typing import Final
@@ -16,6 +17,7 @@ from mailsrv.store.durable import Draft, Move
 FOLDERS: Final = ("tmp", "new", "cur")
 
 
+@functools.lru_cache(maxsize=256)
 def unique_name(entry_id: EntryId) -> str:
     """The part of the file name that identifies the message for ever; it is its UIDL too."""
     return f"{int(arrival_of(entry_id).timestamp())}.{entry_id}.mailsrv"
@@ -31,20 +33,22 @@ class Maildir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._tmp, self._new, _ = self._folders = tuple(path / name for name in FOLDERS)
 
     def create(self) -> None:
         """Make what is missing; raises OSError."""
-        for folder in FOLDERS:
-            (self.path / folder).mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in self._folders:
+            if not folder.is_dir():
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def draft(self, entry_id: EntryId) -> Draft:
         """A draft of the message in `tmp/`; an earlier one of the same entry is overwritten."""
-        return Draft(self.path / "tmp" / unique_name(entry_id))
+        return Draft(self._tmp / unique_name(entry_id))
 
     def move_of(self, entry_id: EntryId, octets: int, lines: int) -> Move:
         """The rename that delivers: `octets` as on disk, `lines` the number of line ends among them."""
         name = unique_name(entry_id)
-        return Move(self.path / "tmp" / name, self.path / "new" / f"{name},S={octets},W={octets + lines}")
+        return Move(self._tmp / name, self._new / f"{name},S={octets},W={octets + lines}")
 
     def uniques(self) -> frozenset[str]:
         """The unique parts of all names in the mailbox; raises OSError."""

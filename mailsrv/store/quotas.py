@@ -87,6 +87,8 @@ def parse_quotas(path: Path, text: str) -> Quotas:
 
 def quota_in(quotas: Quotas, mailbox: Mailbox, otherwise: Quota) -> Quota:
     """The quota of an account: its own, or that of its domain, or `otherwise`."""
+    if not quotas:
+        return otherwise
     return quotas.get(mailbox.key) or quotas.get(Mailbox("", mailbox.domain).key) or otherwise
 
 

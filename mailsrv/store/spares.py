@@ -33,7 +33,9 @@ class Spares:
         self._was_given = False  # anything, since the last sweep
 
     def count(self) -> None:
-        """Learn how many more may be kept; to be called now and then."""
+        """Learn how many more may be kept; to be called before many are given."""
+        if self._room >= MOST_SPARES // 2:
+            return
         try:
             self._room = MOST_SPARES - len(os.listdir(self.folder))
         except OSError:

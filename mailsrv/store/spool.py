@@ -37,6 +37,7 @@ from mailsrv.store.durable import Draft
 from mailsrv.store.entry import Block, FormatError, read_block
 from mailsrv.store.spares import Spares, Stock
 
+READ_AHEAD: Final = 16 * 1024  # octets; more than most messages have
 MAX_BAD_NAME: Final = 240  # octets of a name that leave room for `.txt` and the draft of it
 _CLAIM: Final = ".claim"
 _LEFT_ALONE: Final = (".tmp", ".part", ".swp", "~")
@@ -80,23 +81,17 @@ class Spool:
         self.batch = self.drafts / "batch.json"
         self.journal = self.drafts / "journal"
         self.spares = Spares(root / "spare")
+        self._folders = {state: root / state.value for state in State}
         self._again = root / (f".again-{part}" if part else ".again")
 
     def create_folders(self) -> None:
         """Make what is missing; raises OSError."""
-        for folder in (
-            self.root,
-            self.tmp,
-            self.drafts,
-            self.spares.folder,
-            self.bad,
-            *(self.folder(state) for state in State),
-        ):
+        for folder in (self.root, self.tmp, self.drafts, self.spares.folder, self.bad, *self._folders.values()):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def folder(self, state: State) -> Path:
         """The folder of a state."""
-        return self.root / state.value
+        return self._folders[state]
 
     # --- entries -----------------------------------------------------------------------------------
 
@@ -133,7 +128,7 @@ class Spool:
 
     def open(self, state: State, entry_id: EntryId) -> tuple[BinaryIO, Block]:
         """The entry's file, positioned at the message, and its envelope; raises OSError, FormatError."""
-        file = self.path(state, entry_id).open("rb")
+        file = self.path(state, entry_id).open("rb", buffering=READ_AHEAD)
         try:
             block = read_block(file)
             if block is None:

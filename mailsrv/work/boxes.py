@@ -33,6 +33,7 @@ class Boxes:
 
     def __init__(self, config: Config, spool: Spool, directory: Directory) -> None:
         self._config = config
+        self._mail = config.mail
         self._spool = spool
         self._directory = directory
         self._filler = Filler(directory, config.mail, config.quota.warn_at)
@@ -59,7 +60,7 @@ class Boxes:
             if len(group) == 1:
                 prefix += trace.delivered_to(group[0].mailbox)
             prefix += list_id(attempt, way.list)
-            octets, planned = plan_letters(attempt, self._config.mail, [goal.mailbox for goal in group], prefix)
+            octets, planned = plan_letters(attempt, self._mail, [goal.mailbox for goal in group], prefix)
             for mailbox in planned:
                 self._note(attempt, mailbox, octets)
                 self._answerer.plan(attempt, goals.local[mailbox.key], "answer" + letters(mailbox.key))

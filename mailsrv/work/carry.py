@@ -50,7 +50,7 @@ class Carrier:
         if not plans:
             return []
         failed = _settle([written for _, all_written in plans for written in all_written])
-        ready = [_without(plan, failed) for plan, _ in plans]
+        ready = [_without(plan, failed) if failed else plan for plan, _ in plans]
         try:
             write_batch(self._spool.batch, [*self.unfinished.values(), *ready])
         except OSError:
@@ -84,7 +84,8 @@ class Carrier:
         """Make it visible, note it in the books, and only then retire the entries."""
         outcomes = self._reveal([_with_steps(plan, [step for step in plan.steps if not step.needs]) for plan in plans])
         # What needs others to be served, a report of success say, comes when they are, and else not at all.
-        following = [_with_steps(plan, _steps_that_may_follow(plan, outcomes)) for plan in plans]
+        needy = [plan for plan in plans if any(step.needs for step in plan.steps)]
+        following = [_with_steps(plan, _steps_that_may_follow(plan, outcomes)) for plan in needy]
         outcomes |= self._reveal([replace(plan, fates={}) for plan in following if plan.steps])
         done = [_with_steps(plan, [step for step in plan.steps if id(step) in outcomes]) for plan in plans]
         skipped = [step for plan in plans for step in plan.steps if id(step) not in outcomes]

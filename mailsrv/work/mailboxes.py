@@ -1,5 +1,6 @@
 """The part of a plan that is mailboxes here: content is written once a message, further mailboxes get a hard link."""
 
+import functools
 import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -49,9 +50,15 @@ def plan_letters(
 
 
 def _open(mail: Path, mailbox: Mailbox) -> Maildir:
-    box = Maildir(maildir.mailbox_path(mail, mailbox))
+    box = _maildir(mail, mailbox)
     box.create()
     return box
+
+
+@functools.lru_cache(maxsize=1024)
+def _maildir(mail: Path, mailbox: Mailbox) -> Maildir:
+    """Paths cost more than the calls that they are for."""
+    return Maildir(maildir.mailbox_path(mail, mailbox))
 
 
 def _write(attempt: Attempt, box: Maildir, key: str, prefix: bytes) -> _Letter:

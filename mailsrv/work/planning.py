@@ -62,10 +62,11 @@ class Planning(ABC):
         `pause` is how long it was deferred, in seconds, where this process knows.
         """
         self._begin()
-        sidecar = self._spool.retry_path(entry_id, state)
-        retry = (read_retry(sidecar) if state.has_sidecar else None) or Retry(0, 0)
-        plan, written = self._planned(state, entry_id, retry, self._decide, is_suspect=is_suspect)
-        return replace(plan, waited=retry.waited_until(time.time(), pause)), written
+        sidecar = read_retry(self._spool.retry_path(entry_id, state)) if state.has_sidecar else None
+        if sidecar is None:
+            return self._planned(state, entry_id, Retry(0, 0), self._decide, is_suspect=is_suspect)
+        plan, written = self._planned(state, entry_id, sidecar, self._decide, is_suspect=is_suspect)
+        return replace(plan, waited=sidecar.waited_until(time.time(), pause)), written
 
     def plan_overdue(self, state: State, entry_id: EntryId) -> tuple[Plan, list[Written]] | None:
         """What to tell the sender of an entry that was just tried in vain, if anything; raises as `plan`.

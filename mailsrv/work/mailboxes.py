@@ -83,11 +83,24 @@ def _link(attempt: Attempt, first: _Letter, box: Maildir, key: str) -> bool:
     return True
 
 
+def _with_lf(block: bytes) -> tuple[bytes, int]:
+    """With LF for CRLF, and the number of line ends.
+
+    In an entry no CR stands alone, unless a person has edited it. To leave out all takes half as long as to replace.
+    """
+    octets = block.translate(None, b"\r")
+    ends = octets.count(b"\n")
+    if ends != len(block) - len(octets):
+        octets = block.replace(b"\r\n", b"\n")
+        ends = octets.count(b"\n")
+    return octets, ends
+
+
 def _write_with_lf(draft: Draft, prefix: bytes, pieces: Iterable[bytes]) -> int:
     """Write with LF for CRLF; gives the number of lines."""
     lines = 0
     for block in unparted(itertools.chain([prefix], pieces)):
-        octets = block.replace(b"\r\n", b"\n")
-        lines += octets.count(b"\n")
+        octets, ends = _with_lf(block)
+        lines += ends
         draft.write(octets)
     return lines

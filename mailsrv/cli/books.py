@@ -65,7 +65,10 @@ def trace(ctx: click.Context, what: str, is_json: bool) -> None:
 
     WHAT is an id (or its beginning), a Message-ID, an address, or a part of the subject. Exit code 1: there is none.
     """
-    lives = find_lives(enter(ctx), what)
+    config = enter(ctx)
+    if not what.strip():
+        raise Misused("expected an id, a Message-ID, an address or a part of the subject (found nothing)")
+    lives = find_lives(config, what)
     if is_json:
         print_json([_as_document(each) for each in lives])
         ctx.exit(0 if lives else NOT_WELL)
@@ -88,7 +91,7 @@ def _print_life(life: Life) -> None:
     for line in life.lines:
         when = datetime.fromtimestamp(line["t"], UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         word = line["id"].removeprefix(life.entry_id).removeprefix("-")
-        to = ", ".join(line.get("to", ()))
+        to = ", ".join(each.removeprefix("report ") for each in line.get("to", ()))
         facts = "; ".join(_fact(name, value) for name, value in line.items() if name not in _SAID)
         parts = [line["fate"], f"({word})" if word else "", to and f"to {to}", facts and f"- {facts}"]
         click.echo(f"  {when}  {line['by']:9} {plain(' '.join(each for each in parts if each))}")

@@ -12,7 +12,8 @@ from mailsrv.store.ledger import Kind, Ledger, Line, line
 from mailsrv.store.retry import DONE, Retry
 from mailsrv.store.spool import Spool, State
 
-MAX_SHOWN: Final = 200  # characters of a field of the header
+MAX_SHOWN: Final = 1000  # characters of a field of the header, which may be encoded words
+_GOOD_NEWS: Final = ("success ", "expansion ")  # destinations of what a report of failure tells besides
 _OF_A_COPY: Final = ("from", "message_id", "subject")  # what it shares with the message that it is a copy of
 KNOWN_BY: Final = frozenset({"message-id", "subject"})
 _FIELD: Final = re.compile(rb"^(message-id|subject):[ \t]*((?:[^\r\n]|\r?\n[ \t])*)", re.I | re.M)
@@ -109,6 +110,7 @@ class Books:
         serves = [] if step.to and kind is Kind.ACCEPTED else list(step.destinations)
         lines = [line(Kind.ACCEPTED, made, **facts, of=plan.entry_id, serves=serves, **restated)]
         if kind is not Kind.ACCEPTED:
-            about_it = {**plan.about, "to": list(step.destinations), "entry": made}
+            failed = [key for key in step.destinations if not key.startswith(_GOOD_NEWS)]
+            about_it = {**plan.about, "to": failed, "entry": made}
             lines.append(line(kind, plan.entry_id, **about_it, **restated))
         return lines

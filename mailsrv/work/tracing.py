@@ -4,6 +4,7 @@ Reports and other entries that were made of a message have its id, with a word b
 """
 
 import contextlib
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.errors import HeaderParseError
@@ -39,9 +40,9 @@ class Life:
 def trace(config: Config, what: str) -> list[Life]:
     """The messages that `what` names: an id or its beginning, a Message-ID, an address, a part of the subject.
 
-    Reads, and changes nothing; raises OSError.
+    An address is looked for in no subject. Reads, and changes nothing; raises OSError.
     """
-    wanted = what.strip().lower()
+    wanted = _comparable(what)
     undecided = _undecided(Spool(config.spool))
     roots = {line["id"][:ID_LENGTH] for line in Reader(config.books).read() if _is_meant(line, wanted)}
     roots |= {line["id"][:ID_LENGTH] for line in undecided if _is_meant(line, wanted)}
@@ -63,16 +64,29 @@ def decoded(subject: str) -> str:
         return subject
 
 
+def _comparable(text: str) -> str:
+    """The same for all ways to write a subject: in any case, in any form of Unicode, with any spaces."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def _is_address(text: str) -> bool:
+    try:
+        return bool(parse_mailbox(text))
+    except GrammarError:
+        return False
+
+
 def _is_meant(line: Mapping[str, Any], wanted: str) -> bool:
     if line["id"].startswith(wanted):
         return True
-    message_id = line.get("message_id", "").lower()
+    message_id = _comparable(line.get("message_id", ""))
+    if wanted in (message_id, message_id.strip("<>")):
+        return True
+    if "@" not in wanted or not _is_address(wanted):
+        return wanted in _comparable(decoded(line.get("subject", "")))
+    # A destination that nobody has is told with what it is: `report LIST ADDRESS`.
     addresses = [line.get("from", ""), *line.get("to", ()), *line.get("routes", ())]
-    return (
-        wanted in (message_id, message_id.strip("<>"))
-        or any(address.lower() == wanted for address in addresses)
-        or ("@" not in wanted and wanted in decoded(line.get("subject", "")).lower())
-    )
+    return any(wanted == word for address in addresses for word in (_comparable(address), *address.lower().split()))
 
 
 def _undecided(spool: Spool) -> list[Line]:

@@ -71,6 +71,7 @@ def test_a_message_is_traced_from_the_socket_to_the_download_through_restarts(in
     assert balance(instance)["is_balanced"]
     nothing = instance.mailsrv("trace", "no-such-thing")
     assert (nothing.returncode, "the books know nothing of 'no-such-thing'" in nothing.stderr) == (1, True)
+    assert instance.mailsrv("trace", " ").returncode == 2
 
 
 def test_control_characters_of_a_stranger_do_not_reach_the_terminal(instance: Instance) -> None:

@@ -210,6 +210,16 @@ def test_mail_that_is_only_sent_on_balances(config: Config, recipient: str) -> N
     assert (len(Spool(config.spool).entries(State.REMOTE)), audited.unannounced) == (1, 0)
 
 
+def test_only_what_has_failed_is_told_as_bounced(config: Config) -> None:
+    wanted = ("<ghost@example.org>", "<team@example.org> NOTIFY=SUCCESS", "<bob@example.org> NOTIFY=SUCCESS")
+    receivers = "".join(f"X-Receiver: {each}\r\n" for each in wanted)
+    entry_id = accept(config, block=f"X-Sender: <alice@example.org>\r\n{receivers}".encode())
+    deliver(config)
+    (bounced,) = [each for each in ledger.Reader(config.books).read() if each["fate"] == "bounced"]
+    assert (bounced["id"], bounced["to"]) == (entry_id, ["report ghost@example.org"])
+    assert audit(config).is_balanced, audit(config).missing
+
+
 def test_a_message_without_a_sender_that_was_held_released_and_held_again_balances(config: Config) -> None:
     block = b"X-Sender: <>\r\nX-Receiver: <Ghost@Example.org>\r\n"
     accept(config, block=block + b"X-Arrived: 2026-11-23T12:00:01+00:00 with=report-to-postmaster\r\n")

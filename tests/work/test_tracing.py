@@ -1,5 +1,6 @@
 """The life of a message, by whatever people know it by."""
 
+from email.header import Header
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,18 @@ def test_a_message_that_is_not_yet_decided_is_found_by_its_header(config: Config
     entry_id = accept(config, "bob@example.org", content=CONTENT)
     (life,) = trace(config, "büro")
     assert (life.entry_id, life.subject, life.now) == (entry_id, "Büro morgen", (f"{entry_id}: in new/",))
+
+
+@pytest.mark.parametrize("what", ["bob@example.org, me", "BU\u0308RO  @ 5", "the end", "Strasse", "ghost@example.org"])
+def test_a_subject_is_found_whatever_stands_in_it_and_however_long_it_is(config: Config, what: str) -> None:
+    subject = f"Büro @ 5 for bob@example.org, me in der Straße {'x' * 100} {'ü' * 60} the end"
+    content = f"Subject: {Header(subject, 'utf-8').encode(linesep=chr(13) + chr(10))}\r\n\r\nHello.\r\n".encode()
+    config.lists.write_text("[l@example.org]\nowner = alice@example.org\npost = anybody\nghost@example.org\n")
+    entry_id = accept(config, "l@example.org", content=content)
+    accept(config, "carol@example.org", sender="carol@example.org")
+    deliver(config)
+    (life,) = trace(config, what)
+    assert (life.entry_id, life.subject) == (entry_id, subject)
 
 
 def test_a_message_that_is_only_sent_on_is_found_by_what_people_know_it_by(config: Config) -> None:

@@ -15,6 +15,7 @@ import os
 import re
 import time
 from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -206,13 +207,15 @@ class Listing:
         files = {place: _inode(self._path(place)) for place in places}
         here = [place for place in places if files[place] is not None] or places[-1:]
         yield from set(places).difference(here)
-        seen = {files[here[0]]}
-        for number, place in enumerate(here[1:], 1):
+        seen, numbers = {files[here[0]]}, Counter[str]()
+        for place in here[1:]:
             if files[place] in seen:
                 yield place
-            else:
-                self._told_apart[place] = _digest(f"{_base(place)} {number}")
-                seen.add(files[place])
+                continue
+            name = _base(place)
+            numbers[name] += 1  # by name, so that whoever has another name does not change the id
+            self._told_apart[place] = _digest(f"{name} {numbers[name]}")
+            seen.add(files[place])
 
 
 class _Stamp(NamedTuple):

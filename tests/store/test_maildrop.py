@@ -333,6 +333,19 @@ def test_messages_of_one_unique_part_have_ids_of_their_own_that_stay(box: Path) 
     again.close()
 
 
+def test_the_id_of_a_message_stays_when_another_one_of_its_unique_part_goes(box: Path) -> None:
+    for number in (1, 2, 3):
+        (box / "cur" / f"1.a,S={number}").write_bytes(b"x\n" * number)
+    maildrop = Maildrop(box)
+    (_, second, third) = (uidl for uidl, _ in listed(maildrop))
+    maildrop.remove(frozenset({1}))
+    maildrop.close()
+    maildrop = Maildrop(box)
+    assert [uidl for uidl, _ in listed(maildrop)] == ["1.a", third]
+    assert second != third
+    maildrop.close()
+
+
 def test_a_message_that_might_be_either_of_two_is_told_as_gone(box: Path) -> None:
     (box / "new" / "1.a").write_bytes(b"a\n")
     maildrop = Maildrop(box)

@@ -4,7 +4,8 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,8 +24,8 @@ BLOCK = "X-Sender: <admin@localhost>{parameters}\r\nX-Receiver: <{to}>\r\nX-EndO
 
 @pytest.fixture(scope="module")
 def sending(open_place: Path) -> Iterator[Instance]:
-    """An instance of its own that tries again soon."""
-    instance = Instance.create(open_place / "sending", {"delivery__retry_after": [1]})
+    """An instance of its own, that tries again when it is asked to."""
+    instance = Instance.create(open_place / "sending", {"delivery__retry_after": [3600]})
     instance.up()
     yield instance
     instance.down()
@@ -148,83 +149,109 @@ def test_a_postfix_is_found_by_mx_behind_a_host_that_is_dead(
     assert sending.mailsrv("audit").returncode == 0
 
 
+COMMANDS = ("connect", "ehlo", "mail", "rcpt", "data", ".")
+
+
 @pytest.fixture(scope="module")
-def port(sending: Instance) -> int:
-    """Where mail goes, to the sink that a test starts there."""
+def ports(sending: Instance) -> dict[str, int]:
+    """A sink's place for each command: of a domain `dN.example` each, N from 0."""
     if not SINK.exists():
         skip_missing("smtp-sink", "postfix")
-    port = free_port_base()
-    route(sending, f"127.0.0.1:{port}")
-    return port
+    bases = (free_port_base(), free_port_base())
+    ports = {command: bases[at % 2] + at // 2 for at, command in enumerate(COMMANDS)}
+    routes = [f'"d{at}.example" = "127.0.0.1:{port}"' for at, port in enumerate(ports.values())]
+    path = sending.root / "mailsrv.toml"
+    path.write_text(path.read_text().replace("[relay.routes]", "\n".join(["[relay.routes]", *routes])))
+    assert sending.mailsrv("restart", "relay").returncode == 0
+    return ports
 
 
-def wait_taken(instance: Instance, port: int) -> None:
-    """A sink that takes everything stands there: what waits is tried again, and goes; the books say so."""
-    with sink(port):
+def send_to(instance: Instance, message: Message, commands: Iterable[str]) -> str:
+    """One message, with a recipient at the sink of each of these commands; gives its id in `remote/`."""
+    to = "".join(f"X-Receiver: <dave@d{COMMANDS.index(each)}.example>\r\n" for each in commands)
+    block = f"X-Sender: <admin@localhost>\r\n{to}X-EndOfInjectedXHeaders: 0\r\n".encode()
+    instance.drop(f"{message.name}.eml", block + message.content)
+    wait_until(lambda: remote(instance), "it is there")
+    return remote(instance)[0].partition(".")[0]
+
+
+def wait_tried(instance: Instance, entry_id: str) -> None:
+    """It was tried, and waits."""
+    wait_until(lambda: f"{entry_id}.retry" in remote(instance), "it waits", 60)
+
+
+def wait_taken(instance: Instance, ports: Iterable[int]) -> None:
+    """Sinks that take everything stand there: what waits is tried again, and goes; the books say so."""
+    with ExitStack() as stack:
+        for port in ports:
+            stack.enter_context(sink(port))
         wait_until(lambda: instance.mailsrv("queue", "retry", "--all").returncode == 0, "it is tried again")
         wait_until(lambda: remote(instance) == [], "it has gone", 60)
     assert instance.mailsrv("audit").returncode == 0
 
 
 @pytest.mark.parametrize("option", ["-q", "-Q", "-r"])
-@pytest.mark.parametrize("command", ["connect", "ehlo", "mail", "rcpt", "data", "."])
-def test_a_sink_that_hangs_up_or_refuses_for_now_at_any_command_loses_nothing(
-    option: str, command: str, sending: Instance, port: int, messages: dict[str, Message]
+def test_sinks_that_hang_up_or_refuse_for_now_at_any_command_lose_nothing(
+    option: str, sending: Instance, ports: dict[str, int], messages: dict[str, Message]
 ) -> None:
-    """-q hangs up, -Q says 421 before, -r refuses for now."""
-    with sink(port, option, command):
-        send(sending, messages["short"], f"dave@{DOMAIN}")
-        wait_until(lambda: any(name.endswith(".retry") for name in remote(sending)), "it waits")
-    wait_taken(sending, port)
+    """-q hangs up, -Q says 421 before, -r refuses for now; each sink at another command."""
+    with ExitStack() as stack:
+        for command, port in ports.items():
+            stack.enter_context(sink(port, option, command))
+        entry_id = send_to(sending, messages["short"], COMMANDS)
+        wait_tried(sending, entry_id)
+        (waiting,) = json.loads(sending.mailsrv("queue", "list", "--json").stdout)
+        assert all(f"dave@d{at}.example: 4" in waiting["reason"] for at in range(len(COMMANDS)))
+    wait_taken(sending, ports.values())
 
 
-@pytest.mark.parametrize("command", ["mail", "rcpt", "data", "."])
-def test_what_a_sink_refuses_for_good_at_any_command_is_reported(
-    command: str, sending: Instance, port: int, messages: dict[str, Message]
+def test_what_sinks_refuse_for_good_at_any_command_is_reported(
+    sending: Instance, ports: dict[str, int], messages: dict[str, Message]
 ) -> None:
     before = len(list(sending.new_mail.iterdir())) if sending.new_mail.is_dir() else 0
-    with sink(port, "-f", command):
-        send(sending, messages["short"], f"dave@{DOMAIN}")
+    with ExitStack() as stack:
+        for command in COMMANDS[2:]:
+            stack.enter_context(sink(ports[command], "-f", command))
+        send_to(sending, messages["short"], COMMANDS[2:])
         report = sending.wait_delivered(before + 1)[-1]
-    assert f"Final-Recipient: rfc822; dave@{DOMAIN}\nAction: failed\nStatus: 5.".encode() in report
+    for at in range(2, len(COMMANDS)):
+        assert f"Final-Recipient: rfc822; dave@d{at}.example\nAction: failed\nStatus: 5.".encode() in report
     wait_until(lambda: remote(sending) == [], "it has gone")
     assert sending.mailsrv("audit").returncode == 0
 
 
-@pytest.mark.parametrize("options", [("-w", "2"), ("-H", "2"), ("-pW", ".:2"), ("-pW", "connect:2")])
-def test_a_sink_that_is_slow_gets_the_message_all_the_same(
-    options: tuple[str, str], sending: Instance, port: int, messages: dict[str, Message]
+def test_sinks_that_are_slow_get_the_message_all_the_same(
+    sending: Instance, ports: dict[str, int], messages: dict[str, Message]
 ) -> None:
-    with sink(port, *options):
-        send(sending, messages["short"], f"dave@{DOMAIN}")
-        wait_until(lambda: len(remote(sending)) == 1, "it is there")
+    slow = [("-w", "2"), ("-H", "2"), *(("-pW", f"{command}:2") for command in ("connect", "mail", "data", "."))]
+    with ExitStack() as stack:
+        for port, options in zip(ports.values(), slow, strict=True):
+            stack.enter_context(sink(port, *options))
+        entry_id = send_to(sending, messages["short"], COMMANDS)
         wait_until(lambda: remote(sending) == [], "it has gone", 60)
+    assert "deferred" not in sending.mailsrv("trace", entry_id).stdout
     assert sending.mailsrv("audit").returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("command", "said"),
-    [
-        ("connect", b"connect"),
-        ("ehlo", b"EHLO "),
-        ("mail", b"MAIL FROM"),
-        ("rcpt", b"RCPT TO"),
-        ("data", b"DATA"),
-        (".", b"sink: .\n"),
-    ],
-)
-def test_a_sink_that_is_killed_at_any_command_loses_nothing(
-    command: str, said: bytes, sending: Instance, port: int, messages: dict[str, Message], tmp_path: Path
+def test_sinks_that_are_killed_at_any_command_lose_nothing(
+    sending: Instance, ports: dict[str, int], messages: dict[str, Message], tmp_path: Path
 ) -> None:
-    """It is killed while it takes its time with the answer. With -p: pipelined, it answers out of turn meanwhile."""
-    heard = tmp_path / "heard"
-    with sink(port, "-p", "-v", "-W", f"{command}:60", heard=heard) as process:
-        send(sending, messages["short"], f"dave@{DOMAIN}")
-        wait_until(lambda: said in heard.read_bytes(), "it has heard that")
-        process.kill()
-        process.wait()
-        wait_until(lambda: any(name.endswith(".retry") for name in remote(sending)), "it waits")
-    entry_id = remote(sending)[0].partition(".")[0]
-    told = sending.mailsrv("trace", entry_id, "--json").stdout
-    assert ("behind the final dot" in told) == (command == ".")  # the one place where it may come twice
-    wait_taken(sending, port)
+    """Each is killed while it takes its time with an answer. With -p: pipelined, it answers out of turn meanwhile."""
+    said = (b"connect", b"EHLO ", b"MAIL FROM", b"RCPT TO", b"DATA", b"sink: .\n")
+    with ExitStack() as stack:
+        sinks = [
+            stack.enter_context(sink(port, "-p", "-v", "-W", f"{command}:60", heard=tmp_path / f"heard{at}"))
+            for at, (command, port) in enumerate(ports.items())
+        ]
+        entry_id = send_to(sending, messages["short"], COMMANDS)
+        for at, process in enumerate(sinks):
+            heard = tmp_path / f"heard{at}"
+            wait_until(lambda heard=heard, at=at: said[at] in heard.read_bytes(), f"{COMMANDS[at]} was heard")  # type: ignore[misc]
+            process.kill()
+            process.wait()
+        wait_tried(sending, entry_id)
+    (waiting,) = json.loads(sending.mailsrv("queue", "list", "--json").stdout)
+    in_doubt = [each for each in waiting["reason"].split("; ") if "behind the final dot" in each]
+    assert len(in_doubt) == 1  # the one place where it may come twice
+    assert in_doubt[0].startswith("dave@d5.example: 451 4.4.2 ")
+    wait_taken(sending, ports.values())

@@ -15,6 +15,7 @@ from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.daemon import service
+from mailsrv.host import resolver
 from mailsrv.host.bell import Bell
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
 from mailsrv.store.ledger import Ledger
@@ -135,7 +136,7 @@ def _lock(path: Path) -> int:
 
 def main() -> None:
     """The console script."""
-    config, heart, _ = service.start(PROGRAM, lambda _config: None)
+    config, heart, _ = service.start(PROGRAM, lambda _config: resolver.load())
     lock = _lock(config.run / "relay.lock")
     ways, problem = NO_WAYS, ""
     try:

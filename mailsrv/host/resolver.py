@@ -19,6 +19,7 @@ import dns.exception
 import dns.flags
 import dns.name
 import dns.nameserver
+import dns.rdata
 import dns.rdatatype
 import dns.resolver
 
@@ -88,6 +89,11 @@ class Trouble:
 
 Answer: TypeAlias = Found | Absent | Trouble
 Ask: TypeAlias = Callable[[str, Kind], Answer]  # `Resolver.ask`, or what stands for it
+
+
+def load() -> None:
+    """Import what dnspython would import when it first meets a record of a kind: by then we may not be allowed to."""
+    dns.rdata.load_all_types()  # type: ignore[no-untyped-call]
 
 
 class Resolver:

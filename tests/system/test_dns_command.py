@@ -62,6 +62,12 @@ def test_all_records_are_printed_as_lines_of_a_zone_file(instance: Instance) -> 
     assert [each["line"] for each in wanted(instance)] == lines[:7]
 
 
+def test_who_sends_by_a_smarthost_is_told_that_spf_has_to_say_so(instance: Instance) -> None:
+    for smarthosts, is_told in ((["smtp.example.net:587"], True), ([], False)):
+        instance.configure(relay__smarthosts=smarthosts)
+        assert ("; SPF: a smarthost sends the mail" in instance.mailsrv("dns", DOMAIN).stdout) is is_told
+
+
 def test_a_domain_that_is_not_ours_is_refused(instance: Instance) -> None:
     done = instance.mailsrv("dns", "b.example")
     assert (done.returncode, "is not in `domains`" in done.stderr) == (1, True)

@@ -6,7 +6,9 @@ command moves it. What a host says is in the journal before anything is done of 
 
 import logging
 import queue
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from mailsrv.config import Config
@@ -19,7 +21,7 @@ from mailsrv.store.entry import FormatError
 from mailsrv.store.heartbeat import Fact
 from mailsrv.store.journal import Journal, Told
 from mailsrv.store.ledger import Kind, Ledger, line
-from mailsrv.store.retry import Retry, read_retry
+from mailsrv.store.retry import DONE, Fate, Retry, read_retry, write_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.carry import Carried
 from mailsrv.work.desk import BATCH, Desk, Owner
@@ -239,9 +241,28 @@ class Sender(Desk):
             self._forget(carried.entry_id)
 
     def _hold(self, state: State, entry_id: EntryId, reason: str) -> None:
+        try:
+            self._keep_told(entry_id)
+        except OSError as error:
+            self._let_be(state, entry_id, error)
+            return
         super()._hold(state, entry_id, reason)
         if not self._spool.path(state, entry_id).exists():
             self._forget(entry_id)
+
+    def _keep_told(self, entry_id: EntryId) -> None:
+        """Who was served before it came to be held is not served again when it is released; raises OSError."""
+        path = self._spool.retry_path(entry_id, State.REMOTE)
+        retry = read_retry(path) or Retry(0, time.time())
+        how = {
+            key: f"{each.where}: {each.reply}"
+            for key, each in self._told_of(entry_id).items()
+            if each.reply.code < 400 and not retry.is_done(key)
+        }
+        if how:
+            self._books.write([line(Kind.RELAYED, entry_id, to=[key], how=text) for key, text in how.items()])
+            served = {key: Fate(DONE, text) for key, text in how.items()}
+            write_retry(path, replace(retry, destinations=retry.destinations | served))
 
     def _forget(self, entry_id: EntryId) -> None:
         self._told.pop(entry_id, None)

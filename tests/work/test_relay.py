@@ -13,18 +13,21 @@ from mailsrv.config import Config
 from mailsrv.model import outcome, reply
 from mailsrv.model.identity import EntryId
 from mailsrv.model.reply import Reply
+from mailsrv.store import incidents
 from mailsrv.store.journal import Journal
 from mailsrv.store.ledger import Reader
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import desk
+from mailsrv.work import books, desk
 from mailsrv.work.audit import Audit
 from mailsrv.work.dialing import Dialer, Tick
+from mailsrv.work.hand import SYMPTOM
 from mailsrv.work.line import Line
 from mailsrv.work.operating import NotPossibleError, Operator
 from mailsrv.work.routes import Route
+from tests import killing
 from tests.system.instance import wait_until
-from tests.work.instance import CONTENT, accept, deliver, letters, make, names_in, unfinished
+from tests.work.instance import CONTENT, accept, config_of, deliver, letters, make, names_in, unfinished
 from tests.work.relaying import LIMITS, Server, relaying, send_on, sender_of, serving, settle
 
 FULL = Reply(452, "2.2", "mailbox full")
@@ -330,3 +333,59 @@ def test_recipients_that_were_too_many_go_in_the_next_transaction(config: Config
         assert server.connections == 1
     assert remote(config) == []
     assert_all_is_told(config)
+
+
+def test_a_message_that_kills_the_relay_twice_is_held_and_whoever_got_it_gets_it_once(
+    config: Config, server: Server
+) -> None:
+    """It dies behind the final dot, where it decides what becomes of the entry."""
+    entry_id = entry_for(config, "dave@example.net", "erin@example.net")
+    server.refusals["erin"] = FULL
+    relayed = relaying(config, server)
+
+    def send_and_die() -> None:
+        books.about = lambda _octets: os._exit(killing.KILLED)  # type: ignore[assignment]
+        send_on(relayed)
+
+    assert killing.dies_before(-2, send_and_die)
+    assert killing.dies_before(-2, send_and_die)
+    send_on(relayed)
+    spool = Spool(config.spool)
+    assert spool.entries(State.HOLD) == [entry_id]
+    assert spool.reason(entry_id).startswith(SYMPTOM)
+    (incident,) = incidents.read_all(config.incidents)
+    assert (incident.report["program"], incident.report["entry"]) == ("relay", entry_id)
+    entry_for(config, "zoe@example.net")
+    send_on(relayed)  # the rest flows
+    server.refusals.clear()
+    assert Operator(config).release(entry_id) == "remote/"
+    send_on(relayed)
+    assert sorted(to for _, to, _ in server.taken) == [["dave"], ["erin"], ["zoe"]]
+    assert remote(config) == []
+    assert_all_is_told(config)
+
+
+@pytest.mark.timeout(300)
+def test_a_relay_that_is_killed_at_any_step_sends_twice_only_what_the_books_say_may_come_twice(
+    tmp_path: Path, server: Server
+) -> None:
+    server.refusals["ghost"] = reply.NO_SUCH_MAILBOX
+
+    def prepare(place: Path) -> None:
+        server.taken.clear()
+        entry_for(replace(make(place), run_as="root"), "dave@example.net", "erin@example.net", "ghost@example.net")
+
+    def work(place: Path) -> None:
+        send_on(relaying(replace(config_of(place), run_as="root"), server))
+
+    places = []
+    for place in killing.deaths(tmp_path, prepare, work, every=3):
+        places.append(place)
+        config = replace(config_of(place), run_as="root")
+        work(place)
+        in_doubt = any(each.get("in_doubt") for each in lines_of(config, "deferred"))
+        assert [to for _, to, _ in server.taken] in ([["dave", "erin"]], [["dave", "erin"]] * (1 + in_doubt))
+        assert remote(config) == []
+        assert len(letters(config, "alice")) == 1  # told of ghost, once
+        assert_all_is_told(config)
+    assert len(places) > 10

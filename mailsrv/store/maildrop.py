@@ -59,7 +59,8 @@ class Maildrop:
                 raise LoginTooSoonError
             self.listing = listings.take(path) if listings else Listing(path)
             if login_delay is not None:  # a login that fails by our fault is none
-                os.utime(self._lock)
+                with contextlib.suppress(OSError):  # where nothing can be written, mail is read all the same
+                    os.utime(self._lock)
         except BaseException:
             os.close(self._lock)
             raise
@@ -147,14 +148,23 @@ def is_header_ascii(file: BinaryIO) -> bool:
     return is_ascii
 
 
+def _open_lock(path: Path) -> int:
+    flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    with contextlib.suppress(FileNotFoundError):
+        try:
+            return os.open(path, flags | os.O_RDWR)
+        except OSError as error:
+            if error.errno != errno.EROFS:
+                raise
+            return os.open(path, flags | os.O_RDONLY)  # what cannot be written any more can be read
+    fd = os.open(path, flags | os.O_RDWR | os.O_CREAT, 0o600)
+    os.utime(fd, (0, 0))  # to make it is no login
+    return fd
+
+
 def _lock(path: Path, *, is_exclusive: bool) -> tuple[int, float]:
     """The lock's descriptor, and the time of the last login (seconds since 1970, 0 for never)."""
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
-    try:
-        fd = os.open(path / LOCK_NAME, flags)
-    except FileNotFoundError:
-        fd = os.open(path / LOCK_NAME, flags | os.O_CREAT, 0o600)
-        os.utime(fd, (0, 0))  # to make it is no login
+    fd = _open_lock(path / LOCK_NAME)
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         return fd, os.fstat(fd).st_mtime

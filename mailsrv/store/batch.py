@@ -9,6 +9,7 @@ After power loss nothing of this is certain (the file is not synced, on purpose)
 decided anew, and mailboxes are searched for what they hold already.
 """
 
+import functools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -60,9 +61,14 @@ class Plan:
     due: float = 0.0
 
 
+@functools.cache  # nobody lives through a restart of the machine
+def _boot_id() -> str:
+    return _BOOT_ID.read_text()
+
+
 def write_batch(path: Path, plans: Sequence[Plan]) -> None:
     """Write the batch file; raises OSError."""
-    document = {"boot": _BOOT_ID.read_text(), "plans": [_to_json(plan) for plan in plans]}
+    document = {"boot": _boot_id(), "plans": [_to_json(plan) for plan in plans]}
     durable.write_volatile(path, json.dumps(document).encode())
 
 
@@ -70,7 +76,7 @@ def read_batch(path: Path) -> list[Plan] | None:
     """The batch that an earlier process began, or None where there is none to be trusted; raises OSError."""
     try:
         document = json.loads(path.read_bytes())
-        if document["boot"] != _BOOT_ID.read_text():
+        if document["boot"] != _boot_id():
             return None
         return [_from_json(plan) for plan in document["plans"]]
     except FileNotFoundError:

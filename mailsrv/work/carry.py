@@ -86,7 +86,8 @@ class Carrier:
         # What needs others to be served, a report of success say, comes when they are, and else not at all.
         needy = [plan for plan in plans if any(step.needs for step in plan.steps)]
         following = [_with_steps(plan, _steps_that_may_follow(plan, outcomes)) for plan in needy]
-        outcomes |= self._reveal([replace(plan, fates={}) for plan in following if plan.steps])
+        if following:
+            outcomes |= self._reveal([replace(plan, fates={}) for plan in following if plan.steps])
         done = [_with_steps(plan, [step for step in plan.steps if id(step) in outcomes]) for plan in plans]
         skipped = [step for plan in plans for step in plan.steps if id(step) not in outcomes]
         durable.forget([step.move.draft for step in skipped])

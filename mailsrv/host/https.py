@@ -17,6 +17,7 @@ from mailsrv.host.tls import reason_of
 PORT: Final = 443
 PIECE: Final = 8192
 LEAST_SECONDS: Final = 1.0
+MOST_TOLD: Final = 200  # characters of a stranger's words
 
 
 class FetchError(Exception):
@@ -51,7 +52,7 @@ def _fetch(plain: socket.socket, host: str, path: str, most: int) -> bytes:
         if response.status != 200:  # RFC 8461 §3.3: a redirection is not followed
             raise FetchError(f"{host}: expected 200, not {response.status}")
         if response.headers.get_content_type() != "text/plain":
-            raise FetchError(f"{host}: expected text/plain, not {response.headers.get_content_type()}")
+            raise FetchError(f"{host}: expected text/plain, not {_plain(response.headers.get_content_type())}")
         octets = b""
         while piece := response.read(PIECE):
             octets += piece
@@ -63,9 +64,14 @@ def _fetch(plain: socket.socket, host: str, path: str, most: int) -> bytes:
     except TimeoutError as error:
         raise FetchError(f"{host}: no answer in time") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise FetchError(f"{host}: {str(error) or type(error).__name__}") from error
+        raise FetchError(f"{host}: {_plain(str(error)) or type(error).__name__}") from error
     finally:
         connection.close()
+
+
+def _plain(text: str) -> str:
+    """Words of a stranger, for a log."""
+    return "".join(each if each.isprintable() else "?" for each in text[:MOST_TOLD])
 
 
 @contextlib.contextmanager

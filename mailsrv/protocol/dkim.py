@@ -61,6 +61,10 @@ _CUT: Final = re.compile(rb" ?\r?")
 _MANY_LINE_ENDS: Final = 1024
 
 
+class NotSignableError(ValueError):
+    """A header that is not signed: why."""
+
+
 class BodyHash:
     """SHA-256 of a body in relaxed form (RFC 6376 §3.4.4), of pieces that may be cut anywhere.
 
@@ -117,7 +121,7 @@ class Signature:
 class Signed:
     """What one signature is made over: `octets` is to be signed, and `field(...)` is what goes before the message.
 
-    Raises ValueError where the header has too many of the fields that are signed.
+    Raises NotSignableError where the header has too many of the fields that are signed.
     """
 
     def __init__(self, fields: Sequence[Field], body_hash: bytes, signature: Signature) -> None:
@@ -141,12 +145,12 @@ class Signed:
 
 
 def names_to_sign(fields: Sequence[Field]) -> tuple[str, ...]:
-    """The value of h=; raises ValueError where it would be too long."""
+    """The value of h=; raises NotSignableError where it would be too long."""
     there = [each.name for each in fields]
     names = [name for name in _OVERSIGNED for _ in range(there.count(name) + 1)]
     names += [name for name in _SIGNED for _ in range(there.count(name))]
     if len(names) > MOST_NAMES:
-        raise ValueError(f"its header has more than {MOST_NAMES} of the fields that are signed")
+        raise NotSignableError(f"its header has more than {MOST_NAMES} of the fields that are signed")
     return tuple(names)
 
 

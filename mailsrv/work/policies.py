@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 PATH: Final = "/.well-known/mta-sts.txt"
 FETCH_PAUSE: Final = 300.0  # seconds after a fetch that failed (RFC 8461 §3.3)
 MOST_REMEMBERED: Final = 10_000  # domains whose policy could not be fetched
+MOST_TOLD: Final = 5  # hosts of a policy
 SWEEP_PAUSE: Final = 86_400.0
 
 Fetch = Callable[[str, list[str]], bytes]
@@ -99,7 +100,8 @@ class Policies:
         policy = self.sts_policy(domain)
         if policy is None or policy.mode is Mode.NONE:
             return NOTHING
-        refusal = "" if policy.allows(host) else f"it is not among the hosts of the policy: {', '.join(policy.mx)}"
+        hosts = ", ".join([*policy.mx[:MOST_TOLD], *(["..."] if len(policy.mx) > MOST_TOLD else [])])
+        refusal = "" if policy.allows(host) else f"it is not among the hosts of the policy: {hosts}"
         return Demand(f"MTA-STS {policy.mode.value}", refusal, policy.mode is Mode.ENFORCE, names=(host,))
 
     def sts_policy(self, domain: str) -> Policy | None:

@@ -18,7 +18,7 @@ from mailsrv.model.envelope import Arrival
 from mailsrv.model.identity import EntryId, arrival_of
 from mailsrv.model.international import domain_key
 from mailsrv.model.mistake import Mistake
-from mailsrv.protocol.dkim import BodyHash, Signature, Signed
+from mailsrv.protocol.dkim import BodyHash, NotSignableError, Signature, Signed
 from mailsrv.protocol.header import Field, HeaderError, mailboxes, split_fields
 from mailsrv.protocol.smtp_content import HeaderReader
 from mailsrv.work.keyring import Key, Keyring
@@ -60,22 +60,26 @@ class Signer:
         try:
             header, rest = _header_of(pieces)
             domain = self._domain_of(header, arrival)
-            keys = self._keyring.signing(domain) if domain else []
+            keys = self._keys_of(domain) if domain else []
+            if not keys:
+                return b""
+            body = BodyHash()
+            for piece in rest:
+                body.feed(piece)
+            moment = int((arrival.moment if arrival else arrival_of(entry_id)).timestamp())
+            return self._fields(keys, _Read(split_fields(header), body.digest()), moment)
+        except (HeaderError, NotSignableError) as error:  # not for us to repair
+            logger.info("%s goes unsigned: %s", entry_id, error)
+            return b""
+
+    def _keys_of(self, domain: str) -> list[Key]:
+        """Raises NotSignedError."""
+        try:
+            return self._keyring.signing(domain)
         except Mistake as mistake:
             raise NotSignedError(str(mistake)) from mistake
-        except (HeaderError, ValueError):  # not for us to repair
-            return b""
-        if not keys:
-            return b""
-        body = BodyHash()
-        for piece in rest:
-            body.feed(piece)
-        moment = int((arrival.moment if arrival else arrival_of(entry_id)).timestamp())
-        try:
-            return self._fields(keys, _Read(split_fields(header), body.digest()), moment)
-        except ValueError as error:
-            logger.warning("%s goes unsigned: %s", entry_id, error)
-            return b""
+        except OSError as error:
+            raise NotSignedError(f"{error.filename}: {error.strerror}") from error
 
     def _domain_of(self, header: bytes, arrival: Arrival | None) -> str:
         """The domain that signs, or nothing; raises HeaderError."""
@@ -98,7 +102,7 @@ class Signer:
 
 
 def _header_of(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
-    """The header, and the body in pieces; raises ValueError where there is too much of a header.
+    """The header, and the body in pieces; raises NotSignableError where there is too much of a header.
 
     A body that begins without an empty line begins where it does for servers that put one there.
     """
@@ -111,7 +115,7 @@ def _header_of(pieces: Iterator[bytes]) -> tuple[bytes, Iterator[bytes]]:
         if reader.header is not None:
             break
         if len(header) > MAX_SIGNED_HEADER:
-            raise ValueError("the header is too long")
+            raise NotSignableError(f"its header is longer than {MAX_SIGNED_HEADER} octets")
     header += reader.finish()
     return header, _body(reader, rest, pieces)
 

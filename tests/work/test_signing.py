@@ -164,6 +164,27 @@ def test_a_broken_key_makes_mail_wait_until_it_is_mended(config: Config, server:
     assert len(verified(message, keys_of(config, DOMAIN))) == 2, entry_id
 
 
+def test_keys_that_cannot_be_reached_make_mail_wait(config: Config, server: Server) -> None:
+    config.dkim_keys.mkdir()
+    (config.dkim_keys / DOMAIN).write_text("in the way")
+    submit(config)
+    assert left(config, server) == []
+    retry = read_retry(Spool(config.spool).retry_path(_only(config), State.REMOTE))
+    assert retry is not None
+    assert "Not a directory" in retry.destinations["dave@example.net"].error
+    (config.dkim_keys / DOMAIN).unlink()
+    (message,) = left(config, server)
+    assert message.endswith(MESSAGE)
+    assert FIELD not in message
+
+
+def test_a_header_without_end_goes_unsigned(config: Config) -> None:
+    make_keys(config)
+    now = datetime.now(UTC)
+    pieces = iter([MESSAGE.partition(b"\r\n\r\n")[0], *[b"\r\nX-Long: " + b"x" * 99_000] * 12])
+    assert Signer(config).front(new_entry_id(now), Arrival(now, "send"), pieces) == b""
+
+
 def _only(config: Config) -> EntryId:
     (name,) = {each.removesuffix(".retry") for each in os.listdir(Spool(config.spool).folder(State.REMOTE))}
     return EntryId(name)

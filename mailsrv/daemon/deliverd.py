@@ -185,7 +185,6 @@ def main() -> None:
     lock = _lock(config.run / "delivery.lock")
     delivery = Delivery(config, heart)
     faults.FAULTS["observer"] = delivery.suffer
-    signal.signal(signal.SIGIO, signal.SIG_IGN)  # sent when somebody opens a file in the moment of its lease, to end us
     signal.signal(signal.SIGTERM, delivery.stop)
     signal.signal(signal.SIGINT, delivery.stop)
     delivery.run()

@@ -5,6 +5,7 @@ import importlib
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,8 @@ def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...
     `keep` is what is not dropped. Where the configuration is not usable, ends the process with a line that says why.
     """
     root = _root_argument(name)
+    # Sent to who has a lease when somebody opens that file: leases are for a moment here, and this would end us.
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s", force=True
     )

@@ -49,6 +49,17 @@ def test_stop_pop3_harms_nobody_else(instance: Instance) -> None:
     assert len(instance.fetch()) == 1
 
 
+def test_a_signal_that_tells_of_a_broken_lease_ends_no_program(instance: Instance) -> None:
+    """The kernel sends it where somebody opens a file in the moment in which a program asks who else has it open."""
+    programs = ("smtp", "delivery", "pop3", "relay", "health")
+    pids = {program: instance.pid(program) for program in programs}
+    for pid in pids.values():
+        os.kill(pid, signal.SIGIO)
+    instance.send(MESSAGE)
+    assert len(instance.wait_delivered(1)) == 1
+    assert {program: instance.pid(program) for program in programs} == pids
+
+
 class _Sender(threading.Thread):
     """Opens a connection and sends a message every 10 ms, and remembers what came of each."""
 

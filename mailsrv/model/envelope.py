@@ -59,6 +59,10 @@ class Envelope:
         return replace(self, sender=replace(self.sender, parameters=parameters))
 
 
+# Of `protocol`, what was made or put here without a login. The first two are files.
+_OURS: Final = frozenset({"drop", "send", "report", "report-to-postmaster", "answer", "warning"})
+
+
 @dataclass(frozen=True, slots=True)
 class Arrival:
     """When and how a message came to us.
@@ -74,3 +78,8 @@ class Arrival:
     peer: str = ""
     encryption: str = ""
     identity: str = ""
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether the message began here: somebody logged in, or it was made or put here."""
+        return bool(self.identity) or self.protocol in _OURS

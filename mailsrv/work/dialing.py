@@ -18,6 +18,7 @@ from mailsrv.work.routes import Route
 MOST_HOSTS: Final = 5  # of a destination that are tried in one go
 
 Tick = Callable[[], None]
+Place = tuple[str, int]  # a host's name and port
 
 
 class Dialer:
@@ -29,14 +30,17 @@ class Dialer:
         self._ourselves = Ourselves(config)
         self._policies = Policies(config, ask)
 
-    def open(self, route: Route, tick: Tick) -> Line:
-        """A line to the first host of the route that takes one; raises Unreachable.
+    def open(self, route: Route, tick: Tick, tried: set[Place]) -> Line:
+        """A line to the first host of the route that takes one and was not yet tried; raises Unreachable.
 
-        `tick` is called whenever something moves.
+        `tick` is called whenever something moves; `tried` learns which hosts were.
         """
         failed: Unreachable | None = None
         try:
             for host, port in itertools.islice(self._hosts(route), MOST_HOSTS):
+                if (host.name, port) in tried:
+                    continue
+                tried.add((host.name, port))
                 tick()
                 try:
                     return self._open_host(route, host, port, tick)

@@ -18,7 +18,7 @@ from typing import Final
 from mailsrv.config import Config
 from mailsrv.model import outcome
 from mailsrv.store.journal import Journal, Told
-from mailsrv.work.dialing import Dialer
+from mailsrv.work.dialing import MOST_HOSTS, Dialer, Place
 from mailsrv.work.handing import hand_over
 from mailsrv.work.job import Errand, Job
 from mailsrv.work.line import Line, Unreachable
@@ -35,6 +35,7 @@ SLOW: Final = 2.0  # seconds without a move after which a connection does not co
 MOST_SLOW: Final = 2  # times as many as may be at once, of those that do not count
 FAIR_SHARE: Final = 20  # messages after which the only connection of a destination gives way to one that has none
 STALLED: Final = 60.0  # seconds without a message that got through, after which what waits is deferred
+MOST_LOSSES: Final = 3  # one message alone may have broken one or two
 LOOK_INTERVAL: Final = 0.5
 
 Heard = Callable[[Job, dict[str, Told]], None]
@@ -49,6 +50,7 @@ class Lane:
     workers: int = 0
     is_proven: bool = False  # a connection came about, and no attempt has failed since
     failures: int = 0
+    losses: int = 0  # in a row, of connections that broke off before anything was said of a message
     rests_until: float = 0.0
     told: Told = field(default_factory=lambda: Told(outcome.NO_CONNECTION))
     advanced: float = 0.0  # when the first worker came, or a message last got on
@@ -210,13 +212,17 @@ class Lanes:
                 found = self._send(worker, line, errand)
                 if line.is_open or not _is_stale(found):
                     self._heard(errand.job, found)
+                    self._note_loss(worker.lane, found)
                     return line
                 line.close()  # the host had grown tired of it: that is no answer to this message
-            line = self._dialer.open(worker.lane.route, lambda: self._tick(worker))
+            tried: set[Place] = set()
+            line = self._dialer.open(worker.lane.route, lambda: self._tick(worker), tried)
             with self._changed:
-                worker.lane.failures, worker.lane.rests_until, worker.lane.is_proven = 0, 0.0, True
+                worker.lane.rests_until, worker.lane.is_proven = 0.0, True
                 self._man(worker.lane)
-            self._heard(errand.job, self._send(worker, line, errand))
+            line, found = self._send_to_any(worker, line, errand, tried)
+            self._heard(errand.job, found)
+            self._note_loss(worker.lane, found)
             return line
         except Unreachable as unreachable:
             told = Told(unreachable.reason, unreachable.where)
@@ -230,6 +236,32 @@ class Lanes:
             told = Told(outcome.CONNECTION_LOST, f"a fault of mailsrv: {error!r}")
         self._heard(errand.job, dict.fromkeys(errand.recipients, told))
         return None
+
+    def _send_to_any(
+        self, worker: Worker, line: Line, errand: Errand, tried: set[Place]
+    ) -> tuple[Line, dict[str, Told]]:
+        """RFC 5321 §5.1: where a host breaks off before it has said anything of the message, the next one is asked."""
+        found = self._send(worker, line, errand)
+        while not line.is_open and _is_stale(found) and len(tried) < MOST_HOSTS:
+            try:
+                following = self._dialer.open(worker.lane.route, lambda: self._tick(worker), tried)
+            except Unreachable:  # what the one before has said counts
+                break
+            line.close()
+            line = following
+            found = self._send(worker, line, errand)
+        return line, found
+
+    def _note_loss(self, lane: Lane, found: dict[str, Told]) -> None:
+        """A destination that lets us in and breaks off each time is as dead as one that does not let us in."""
+        with self._changed:
+            if not _is_stale(found):
+                lane.losses = lane.failures = 0
+                return
+            lane.losses += 1
+            is_dead = lane.losses % MOST_LOSSES == 0
+        if is_dead:
+            self._rest(lane, next(iter(found.values())))
 
     def _tick(self, worker: Worker) -> None:
         """Something moves on a connection."""
@@ -266,5 +298,5 @@ class Lanes:
 
 
 def _is_stale(found: dict[str, Told]) -> bool:
-    """Whether a connection that was kept broke before anything was said of the message."""
+    """Whether a connection broke before anything was said of the message."""
     return all(each.reply.code == 421 or each.reply == outcome.CONNECTION_LOST for each in found.values())

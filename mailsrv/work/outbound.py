@@ -1,6 +1,7 @@
-"""Outbound transforms: senders of mail for elsewhere, in the envelope and in the header, under their outside names.
+"""Mail for elsewhere as others may see it: without Bcc if it began here, its senders under their outside names.
 
-Of the header only the addresses in From, Sender and Reply-To are touched, and no field that is not understood.
+Outbound transforms are of the envelope and of the header. Of that only the addresses in From, Sender and Reply-To are
+touched, and no field that is not understood.
 """
 
 import re
@@ -15,6 +16,8 @@ from mailsrv.store.transforms import transformed
 _FIELDS: Final = frozenset({"from", "sender", "reply-to"})
 _QUOTED_OR_COMMENT: Final = r'"(?:[^"\\]|\\.)*"|\((?:[^()\\]|\\.)*\)'
 
+_BCC: Final = re.compile(rb"^(?:resent-)?bcc[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*", re.IGNORECASE | re.MULTILINE)
+
 
 def outside_sender(sender: Sender, transforms: tuple[Transform, ...]) -> Sender:
     """The sender as others are to know it."""
@@ -23,8 +26,14 @@ def outside_sender(sender: Sender, transforms: tuple[Transform, ...]) -> Sender:
     return Sender(transformed(sender.reverse_path, transforms)[0], sender.parameters)
 
 
-def outside_header(header: bytes, transforms: tuple[Transform, ...]) -> bytes:
-    """The header with the senders in it as others are to know them; the same octets where there is nothing to do."""
+def outside_header(header: bytes, transforms: tuple[Transform, ...], *, is_ours: bool) -> bytes:
+    """The header with the senders in it as others are to know them; the same octets where there is nothing to do.
+
+    As `Attempt.header` it has no line end behind its last field. What only passes through us has Bcc only where its
+    sender wants everybody to see it, and perhaps a signature over that.
+    """
+    if is_ours:
+        header = _BCC.sub(b"", header + b"\r\n").removesuffix(b"\r\n")  # RFC 5322 §3.6.3
     if not transforms:
         return header
     try:

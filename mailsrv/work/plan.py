@@ -9,6 +9,7 @@ from mailsrv.config import Config
 from mailsrv.model import reply, trace
 from mailsrv.model.address import Mailbox
 from mailsrv.model.envelope import Envelope
+from mailsrv.model.transform import Transform
 from mailsrv.store.batch import Step
 from mailsrv.store.durable import Move
 from mailsrv.store.spool import Spool, State
@@ -73,7 +74,7 @@ class Planner(Planning):
             # RFC 9228 §4: who is behind an alias does not see by which other one somebody else got it.
             head = trace.delivered_to(way.by) if way.by else b""
             head += list_id(attempt, way.list)
-            head += outside_header(attempt.header, transforms) if attempt.has_whole_header else attempt.header
+            head += _outside_header(attempt, transforms)
             recipients = tuple(goal.recipient_elsewhere() for goal in group.values())
             envelope = Envelope(outside_sender(sender_of(attempt, way.list), transforms), recipients)
             self._plan_copy(attempt, "remote" + letters(by), tuple(group), envelope, head)
@@ -83,6 +84,12 @@ class Planner(Planning):
         draft = self._spool.draft(entry_id)
         step = Step(Move(draft.path, self._spool.path(State.REMOTE, entry_id)), keys)
         attempt.plan_draft(draft, lambda draft: write_copy(draft, attempt, envelope, header), step)
+
+
+def _outside_header(attempt: Attempt, transforms: tuple[Transform, ...]) -> bytes:
+    if not attempt.has_whole_header:
+        return attempt.header
+    return outside_header(attempt.header, transforms, is_ours=attempt.arrival.is_ours)
 
 
 def _break_loops(attempt: Attempt, goals: Goals) -> None:

@@ -27,8 +27,6 @@ logger = logging.getLogger(__name__)
 
 MAX_SIGNED_HEADER: Final = 1024 * 1024  # octets: all of it has to be in memory at once
 DAY: Final = 86_400
-# Of the word `with=` in X-Arrived: what was made or put here without a login. The first two are files.
-_OURS: Final = frozenset({"drop", "send", "report", "report-to-postmaster", "answer", "warning"})
 
 
 class NotSignedError(Exception):
@@ -85,7 +83,7 @@ class Signer:
         """The domain that signs, or nothing; raises HeaderError."""
         authors = mailboxes(split_fields(header), frozenset({"from"}))
         domains = {domain_key(each.domain) for each in authors}
-        is_ours = arrival is None or bool(arrival.identity) or arrival.protocol in _OURS
+        is_ours = arrival is None or arrival.is_ours
         if is_ours and len(domains) == 1 and domains <= self._ours:
             return domains.pop()
         # Who is not known to be ours may claim to be: that is not to be vouched for on any setting.

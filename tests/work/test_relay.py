@@ -20,7 +20,7 @@ from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work import books, desk
 from mailsrv.work.audit import Audit
-from mailsrv.work.dialing import Dialer, Tick
+from mailsrv.work.dialing import Dialer, Place, Tick
 from mailsrv.work.hand import SYMPTOM
 from mailsrv.work.line import Line
 from mailsrv.work.operating import NotPossibleError, Operator
@@ -192,9 +192,9 @@ def test_a_dead_host_costs_one_attempt_and_not_one_a_message(
 
     real = Dialer.open
 
-    def counted(dialer: Dialer, route: Route, tick: Tick) -> Line:
+    def counted(dialer: Dialer, route: Route, tick: Tick, tried: set[Place]) -> Line:
         opened.append(route)
-        return real(dialer, route, tick)
+        return real(dialer, route, tick, tried)
 
     monkeypatch.setattr(Dialer, "open", counted)
     for number in range(20):
@@ -389,3 +389,26 @@ def test_a_relay_that_is_killed_at_any_step_sends_twice_only_what_the_books_say_
         assert len(letters(config, "alice")) == 1  # told of ghost, once
         assert_all_is_told(config)
     assert len(places) > 10
+
+
+@pytest.mark.parametrize(
+    ("header", "left"),
+    [
+        (b"Bcc: erin@example.net\r\nSubject: x", b"Subject: x"),
+        (b"Subject: x\r\nBCC: erin@example.net,\r\n\tfrank@example.net\r\nTo: dave", b"Subject: x\r\nTo: dave"),
+        (b"Subject: x\r\nResent-Bcc : \r\nbcc:erin", b"Subject: x"),
+        (b"Subject: about\r\n bcc: erin\r\nX-Bcc: 1", b"Subject: about\r\n bcc: erin\r\nX-Bcc: 1"),
+    ],
+)
+def test_bcc_never_leaves(config: Config, server: Server, header: bytes, left: bytes) -> None:
+    """However it is written, and nothing else is touched. What comes from elsewhere is not ours to change."""
+    body = b"\r\n\r\nBcc: this is text\r\n"
+    block = b"X-Sender: <alice@example.org>\r\nX-Receiver: <dave@example.net>\r\nX-EndOfInjectedXHeaders: 0\r\n"
+    accept(config, content=b"Received: from a test\r\n" + header + body, block=block)
+    accept(config, "erin@example.net", content=b"Received: from a test\r\n" + header + body)
+    deliver(config)
+    send_on(relaying(config, server))
+    sent = {to[0]: content for _, to, content in server.taken}
+    assert sent["dave"] == b"Received: from a test\r\n" + left + body
+    assert sent["erin"] == b"Received: from a test\r\n" + header + body
+    assert_all_is_told(config)

@@ -13,6 +13,7 @@ from mailsrv.model import outcome
 from mailsrv.model.reply import Reply
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.lanes import MOST_LOSSES
 from tests.nameserver import nameserver
 from tests.system.instance import free_port_base
 from tests.work.instance import letters, make
@@ -221,4 +222,40 @@ def test_a_destination_is_tried_once_for_all_that_waits_for_it(
     send_on(config)
     assert len(one.taken) == 12
     assert 2 <= one.connections <= 4
+    assert_all_is_told(config)
+
+
+@pytest.mark.parametrize("verb", ["MAIL", "RCPT"])
+def test_the_next_host_is_asked_where_the_best_lets_us_in_and_then_breaks_off(
+    verb: str, config: Config, zone: str, serve: Callable[..., Server]
+) -> None:
+    best, backup = serve(2, hangs_up_at=verb), serve(3)
+    entry_for(config, "a@one.example")
+    send_on(by_mx(config, zone, best.port))
+    assert best.connections == 1
+    assert names_taken(backup) == [["a"]]
+    assert_all_is_told(config)
+
+
+def test_no_other_host_is_asked_where_the_message_may_have_come(
+    config: Config, zone: str, serve: Callable[..., Server]
+) -> None:
+    best, backup = serve(2, hangs_up_at="END"), serve(3)
+    entry_for(config, "a@one.example")
+    send_on(by_mx(config, zone, best.port))
+    assert backup.connections == 0
+    assert error_of(config, "a@one.example") == outcome.IN_DOUBT
+
+
+def test_a_destination_that_always_breaks_off_is_dead_and_costs_few_attempts(
+    config: Config, zone: str, serve: Callable[..., Server]
+) -> None:
+    two = serve(4, hangs_up_at="MAIL")
+    for number in range(20):
+        entry_for(config, f"u{number}@two.example")
+    sender = sender_of(by_mx(config, zone, two.port, max_connections_per_destination=1))
+    settle(sender)
+    sender.stop()
+    assert two.connections <= MOST_LOSSES
+    assert len(remote(config)) == 40
     assert_all_is_told(config)

@@ -118,7 +118,7 @@ def test_a_few_busy_destinations_do_not_keep_all_places(config: Config) -> None:
         settle(sender)
         assert len(taken) == BATCH
         place = [to for _, to, _ in taken].index(["third"])
-        assert place < 2 * FAIR_SHARE + 1
+        assert place < 3 * FAIR_SHARE  # and not behind all others
         sender.stop()
 
 

@@ -6,6 +6,7 @@ Reads the network; reads mailboxes, locks them, and removes messages in UPDATE o
 import errno
 import functools
 import logging
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import BinaryIO, Final, TypeVar
@@ -47,6 +48,7 @@ T = TypeVar("T")
 LISTENERS: Final = ("pop3", "pop3s")
 PIECE: Final = 64 * 1024  # octets of a message in memory at a time
 WORKERS: Final = 2  # listings and removals at once
+LATE_SECONDS: Final = 60.0  # after which one of them is told: a filesystem may answer nobody
 MESSAGES_REMEMBERED: Final = 200_000  # of mailboxes that are not open; some 200 octets each
 NOT_FOR_POP3: Final = frozenset({"LOGIN"})  # USER and PASS do the same
 TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
@@ -77,7 +79,8 @@ class Pop3:
         self.authenticator = authenticator
         self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
         self.downloads = Downloads(Ledger(config.books, "pop3", config.ledger.keep_days))
-        server.problems.append(self.downloads.write)
+        server.problems += [self.downloads.write, self._late]
+        self._begun: dict[object, float] = {}  # when each of the workers began with what it has in hand
         self.policy = Policy(
             expire_days=config.pop3.expire_days,
             login_delay=config.pop3.login_delay,
@@ -87,6 +90,24 @@ class Pop3:
         self._is_exclusive = config.pop3.exclusive
         self._listings = Listings(MESSAGES_REMEMBERED)
         self._mail = config.mail
+
+    def submit(self, work: Callable[[], T]) -> "Future[T]":
+        """Have a worker do what may take long."""
+        return self.workers.submit(self._noted, work)
+
+    def _noted(self, work: Callable[[], T]) -> T:
+        work_in_hand = object()
+        self._begun[work_in_hand] = time.monotonic()
+        try:
+            return work()
+        finally:
+            del self._begun[work_in_hand]
+
+    def _late(self) -> str:
+        """What is wrong with the disk, in words, where a worker waits for it for too long."""
+        now = time.monotonic()
+        seconds = now - min(list(self._begun.values()), default=now)
+        return f"pop3: a mailbox has not answered for {seconds:.0f} s" if seconds > LATE_SECONDS else ""
 
     def open_maildrop(self, account: Account) -> Maildrop:
         """The maildrop of who has logged in; raises MaildropInUseError, LoginTooSoonError, OSError."""
@@ -309,7 +330,7 @@ class Pop3Connection(Connection[Session]):
                 self.session.break_off()
             self.pump()
 
-        future = self._pop3.workers.submit(work)
+        future = self._pop3.submit(work)
         future.add_done_callback(lambda done: self.server.call_from_thread(functools.partial(finished, done)))
 
     def _refuse(self, refusal: Refusal) -> None:

@@ -278,14 +278,24 @@ class Health:
             "a number of percent from 1",
         ),
     )
-    trend_hour: float = field(default=3600, metadata=described("seconds of one figure of that climb", *_SECONDS))
+    memory_trend: float = field(
+        default=100,
+        metadata=described("MB by which its least memory may climb in that time", is_number(1, 10_000_000), "MB"),
+    )
+    descriptor_trend: int = field(
+        default=100, metadata=described("open files by which their least number may climb in that time", *_MANY)
+    )
+    thread_trend: int = field(
+        default=20, metadata=described("threads by which their least number may climb in that time", *_MANY)
+    )
+    trend_hour: float = field(default=3600, metadata=described("seconds of one figure of such a climb", *_SECONDS))
     beat_limit: float = field(default=20, metadata=described("seconds without a heartbeat", *_SECONDS))
     memory_limit: float = field(
         default=1024, metadata=described("MB of memory of a program", is_number(1, 10_000_000), "a number of MB")
     )
     descriptor_limit: int = field(
         default=500,
-        metadata=described("open files of a program, beside two for each connection", *_MANY),
+        metadata=described("open files of a program, beside those of connections and of mail in hand", *_MANY),
     )
     thread_limit: int = field(
         default=100, metadata=described("threads of a program, connections of relay aside", *_MANY)

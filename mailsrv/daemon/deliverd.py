@@ -19,11 +19,12 @@ from mailsrv.host.bell import Bell
 from mailsrv.host.privileges import Capability
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
 from mailsrv.store.ledger import Ledger
-from mailsrv.store.spool import Spool
+from mailsrv.store.spool import Spool, State
 from mailsrv.work.decide import Decider
 from mailsrv.work.overseer import Overseer
 from mailsrv.work.pickup import Pickup, Scan
 from mailsrv.work.routing import Directory
+from mailsrv.work.watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ class Delivery:
         self._decider = Decider(config, self._spool, self._directory, self._ledger, self._beat)
         self._pickup = Pickup(config, self._spool, self._ledger, self._decider.hand, self._decider.tick)
         self._bell = Bell()
+        self._watch = Watch(config.delivery, self._bell, [self._spool.root, self._spool.folder(State.NEW)])
         self._overseer = Overseer(config)
         self._heart = heart
         self._scan = Scan(0, 0, (), is_cut_short=False)
@@ -53,12 +55,11 @@ class Delivery:
         self._unsettled_pause = FIRST_PAUSE
         self._has_recovered = False
         self._is_out_of_reach = False  # the spool, when it was last looked at
-        self._next_watch = 0.0  # not before, where watching has just failed
-        self._watch_problem = ""
-        self._next_test = 0.0
-        self._has_watched = False
-        self._watched_anew = 0
         self._is_stopping = False
+
+    @property
+    def bell(self) -> Bell:
+        return self._bell
 
     def stop(self, *_signal: object) -> None:
         """Finish what is in hand, then end."""
@@ -69,17 +70,13 @@ class Delivery:
     def run(self) -> None:
         """Until stopped."""
         while not self._is_stopping:
-            self._watch()
+            self._watch.turn()
             rings = self._bell.wait(self._pause())
             if rings.has_rung or self._has_something_to_do():
                 self._look(rings.closed)
             self._beat("")
             self._overseer.turn()
         self._bell.stop()
-
-    def suffer(self, _argument: float) -> None:
-        """The drill: the observer dies."""
-        self._bell.break_down()
 
     def _has_something_to_do(self) -> bool:
         """Whether it is time to look, though nobody has rung."""
@@ -125,44 +122,18 @@ class Delivery:
             pauses.append(self._unsettled_pause)
         return max(0.0, min(pauses))
 
-    def _watch(self) -> None:
-        """Keep the watch alive: a dead observer or emitter, or a folder made anew, is watched again."""
-        if not self._settings.events or time.monotonic() < self._next_watch or self._is_heard():
-            return
-        self._next_watch = time.monotonic() + self._settings.scan_interval
-        self._watched_anew += self._has_watched
-        try:
-            self._bell.watch([self._spool.root, self._spool.root / "new"])
-            self._watch_problem, self._has_watched = "", True
-            self._next_watch = time.monotonic() + BEAT_INTERVAL
-            self._bell.ring()  # what happened meanwhile was told to nobody
-        except OSError as error:
-            self._watch_problem = f"no file events: {error.strerror}; scanning every {self._settings.scan_interval} s"
-            logger.warning("%s", self._watch_problem)
-
-    def _is_heard(self) -> bool:
-        """Whether events come: its threads live, and what we do ourselves is heard of."""
-        if not self._bell.is_alive():
-            return False
-        if time.monotonic() < self._next_test:
-            return True
-        self._next_test = time.monotonic() + self._settings.scan_interval
-        with contextlib.suppress(OSError):  # a full disk, say, is not the watch's fault
-            return self._bell.test()
-        return True
-
     def _beat(self, in_hand: str) -> None:
         self._ledger.retry()
         if in_hand:
             self._heart.steps.note("in hand", in_hand)
         problems = [str(mistake) for mistake in self._directory.mistakes()]
-        problems += [each for each in (self._watch_problem, self._ledger.problem) if each]
+        problems += [each for each in (self._watch.problem, self._ledger.problem) if each]
         facts: dict[str, Fact] = {
             "taken": self._taken,
             "waiting": self._scan.waiting,
             "stuck": list(self._scan.stuck[:10]),
             "problems": problems,
-            "watched_anew": self._watched_anew,
+            "watched_anew": self._watch.anew,
             "health_replaced": self._overseer.replaced,
             **self._decider.facts(),
         }
@@ -184,7 +155,7 @@ def main() -> None:
     config, heart, _ = service.start("delivery", lambda _config: None, keep=(Capability.LEASE,))
     lock = _lock(config.run / "delivery.lock")
     delivery = Delivery(config, heart)
-    faults.FAULTS["observer"] = delivery.suffer
+    faults.add_faults_of(delivery.bell)
     signal.signal(signal.SIGTERM, delivery.stop)
     signal.signal(signal.SIGINT, delivery.stop)
     delivery.run()

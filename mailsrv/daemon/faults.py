@@ -12,12 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import datetime, tzinfo
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
+
+from mailsrv.host.bell import Bell
 
 logger = logging.getLogger(__name__)
 
 PAUSE: Final = 0.05  # seconds between steps of what grows
+DRIP_PAUSE: Final = 0.25  # the same of what grows slowly
+MOST_DRIPS: Final = 500
 MOST_DESCRIPTORS: Final = 3000
 MOST_MEGABYTES: Final = 2000
 MOST_THREADS: Final = 300
@@ -87,18 +92,35 @@ def _leak_threads(_argument: float) -> None:
     """Begin five threads more with every step."""
 
     def step() -> bool:
-        for _ in range(5):
-            _held.append(threading.Thread(target=threading.Event().wait, daemon=True))
-            _held[-1].start()
+        _held.extend(_one_thread() for _ in range(5))
         return len(_held) < MOST_THREADS
 
     _grow("threads", step)
 
 
-def _grow(name: str, step: Callable[[], bool]) -> None:
+def _drip(take: Callable[[], object]) -> Callable[[float], None]:
+    """Hold one more of something with every step, a few each second, and never let go of it."""
+
+    def begin(_argument: float) -> None:
+        def step() -> bool:
+            _held.append(take())
+            return len(_held) < MOST_DRIPS
+
+        _grow("drip", step, DRIP_PAUSE)
+
+    return begin
+
+
+def _one_thread() -> threading.Thread:
+    made = threading.Thread(target=threading.Event().wait, daemon=True)
+    made.start()
+    return made
+
+
+def _grow(name: str, step: Callable[[], bool], pause: float = PAUSE) -> None:
     def run() -> None:
         while step():
-            time.sleep(PAUSE)
+            time.sleep(pause)
 
     threading.Thread(target=run, name=name, daemon=True).start()
 
@@ -129,8 +151,21 @@ FAULTS: Final[dict[str, Callable[[float], None]]] = {
     "descriptors": _leak_descriptors,
     "limit": _limit_descriptors,
     "threads": _leak_threads,
+    "drip-memory": _drip(lambda: bytearray(os.urandom(1)) * 2_000_000),
+    "drip-descriptors": _drip(lambda: os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)),
+    "drip-threads": _drip(_one_thread),
     "clock": _step_clock,
 }
+
+
+def add_faults_of(bell: Bell) -> None:
+    """The threads that file events come by may end as well, or bring nothing any more."""
+    for part in ("observer", "emitter", "reader", "silence"):
+        FAULTS[part] = partial(_break_down, bell, part)
+
+
+def _break_down(bell: Bell, part: str, _argument: float) -> None:
+    bell.break_down(part)
 
 
 def install(path: Path) -> None:

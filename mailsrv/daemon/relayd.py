@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
-from mailsrv.daemon import service
+from mailsrv.daemon import faults, service
 from mailsrv.host import resolver
 from mailsrv.host.bell import Bell
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
@@ -22,6 +22,7 @@ from mailsrv.store.ledger import Ledger
 from mailsrv.store.spool import State
 from mailsrv.work.routes import NO_WAYS, Ways, ways_of
 from mailsrv.work.sending import PROGRAM, Sender
+from mailsrv.work.watching import Watch
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +40,20 @@ class Relay:
         self._ledger = Ledger(config.books, PROGRAM, config.ledger.keep_days)
         self._bell = Bell()
         self._sender = Sender(config, ways, self._ledger, self._beat, self._bell.ring)
+        # Tested where nobody else looks: among its own drafts.
+        spool = self._sender.spool
+        self._watch = Watch(config.delivery, self._bell, [spool.drafts, spool.folder(State.REMOTE)])
         self._problem = problem
-        self._watch_problem = ""
         self._key_problems: list[str] = []
         self._heart = heart
         self._has_recovered = False
         self._is_out_of_reach = False
         self._next_scan = 0.0
-        self._next_watch = 0.0
         self._is_stopping = False
+
+    @property
+    def bell(self) -> Bell:
+        return self._bell
 
     def stop(self, *_signal: object) -> None:
         """Finish what is under way, then end."""
@@ -57,9 +63,9 @@ class Relay:
     def run(self) -> None:
         """Until stopped."""
         while not self._is_stopping:
-            self._watch()
             self._bell.wait(self._pause())
             self._look()
+            self._watch.turn()
             self._beat("")
         self._sender.stop()
         self._drain()
@@ -104,23 +110,11 @@ class Relay:
             due = BEAT_INTERVAL
         return max(LEAST_PAUSE, min(BEAT_INTERVAL, due, self._next_scan - time.monotonic()))
 
-    def _watch(self) -> None:
-        if not self._settings.events or self._bell.is_alive() or time.monotonic() < self._next_watch:
-            return
-        self._next_watch = time.monotonic() + self._settings.scan_interval
-        try:
-            self._bell.watch([self._sender.spool.folder(State.REMOTE)])
-            self._watch_problem = ""
-            self._bell.ring()
-        except OSError as error:
-            self._watch_problem = f"no file events: {error.strerror}"
-            logger.warning("%s", self._watch_problem)
-
     def _beat(self, in_hand: str) -> None:
         self._ledger.retry()
-        problems = [each for each in (self._problem, self._watch_problem, self._ledger.problem) if each]
+        problems = [each for each in (self._problem, self._watch.problem, self._ledger.problem) if each]
         problems += [*self._key_problems, *self._sender.problems()]
-        facts: dict[str, Fact] = {"problems": problems, **self._sender.facts()}
+        facts: dict[str, Fact] = {"problems": problems, "watched_anew": self._watch.anew, **self._sender.facts()}
         self._heart.beat(self._sender.progress + self._sender.lanes.ticks, facts, in_hand)
 
 
@@ -145,6 +139,7 @@ def main() -> None:
         problem = f"{error.filename}: expected the password of the smarthost: {error.strerror}"
         logger.error("%s", problem)
     relay = Relay(config, heart, ways, problem)
+    faults.add_faults_of(relay.bell)
     signal.signal(signal.SIGTERM, relay.stop)
     signal.signal(signal.SIGINT, relay.stop)
     relay.run()

@@ -1,7 +1,8 @@
 """watchdog: file events ring a bell, and say no more than "look"; the scan is the truth.
 
-Events may be lost (an overflow of the kernel's queue is dropped in silence), the observer's thread may end and its
-emitters with it. So nobody may rely on a ring, and `is_alive` is asked in every turn of the loop.
+Events may be lost (an overflow of the kernel's queue is dropped in silence), and three kinds of threads may end: the
+reader of the kernel's events, an emitter for each folder, the observer that calls us. So nobody may rely on a ring,
+`is_alive` is asked in every turn of the loop, and `test` seldom, for threads that are alive may yet deliver nothing.
 """
 
 import logging
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from watchdog.events import FileClosedEvent, FileCreatedEvent, FileSystemEvent, FileSystemEventHandler
-from watchdog.observers.api import BaseObserver
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
 from watchdog.observers.inotify_c import InotifyConstants, Mask
 
@@ -54,30 +54,37 @@ class Bell(FileSystemEventHandler):
     def __init__(self) -> None:
         self._rung = threading.Event()
         self._closed: set[str] = set()
-        self._observer: BaseObserver | None = None
+        self._observer: InotifyObserver | None = None
         self._folder: Path | None = None  # where it is tested
+        self._places: dict[Path, tuple[int, int]] = {}  # what is watched: device and inode
         self._is_unheard = False  # since the last test nothing was heard
 
     def watch(self, folders: Sequence[Path]) -> None:
-        """Begin to watch, in place of what was watched before; raises OSError (a limit of the system, say)."""
+        """Begin to watch, in place of what was watched before; the first folder is where it is tested.
+
+        Raises OSError (a limit of the system, say).
+        """
         self.stop()
         observer = InotifyObserver()
         observer._emitter_class = _PromptEmitter  # it has no parameter for it
         try:
+            self._places = {folder: _identity(folder) for folder in folders}
             for folder in folders:
                 observer.schedule(self, os.fspath(folder), event_filter=_KINDS)
             observer.start()
         except BaseException:
             observer.stop()  # it holds one of the few inotify instances that a user may have
             raise
-        self._observer, self._folder, self._is_unheard = observer, folders[0], False
+        self._observer = observer
+        self._folder, self._is_unheard = folders[0], False
 
     def test(self) -> bool:
         """Whether anything was heard since the last test; begins another. Raises OSError where none can be made.
 
-        Threads that are alive may yet deliver nothing. To be called seldom: an event takes a moment.
+        A folder that was moved away, with another in its place, is not heard either. To be called seldom: an event
+        takes a moment.
         """
-        was_heard = not self._is_unheard
+        was_heard = not self._is_unheard and all(_identity(each) == kept for each, kept in self._places.items())
         if self._folder is not None:
             file = self._folder / _TEST_FILE
             self._is_unheard = True
@@ -89,15 +96,26 @@ class Bell(FileSystemEventHandler):
                 raise
         return was_heard
 
-    def break_down(self) -> None:
-        """Have the observer's thread end as by a fault of a handler: for the drill."""
-        if self._observer is not None:
+    def break_down(self, part: str) -> None:
+        """Have the `observer`, `emitter` or `reader` end as by a fault, or all live in `silence`: for the drill."""
+        if self._observer is None:
+            return
+        if part == "observer":
             self._observer.event_queue.put(0)  # what it cannot unpack
+        elif part == "emitter":
+            for each in self._observer.emitters:
+                each.stop()
+        elif part == "reader":
+            self._observer._inotify_fd.handle_event = None  # type: ignore[assignment,method-assign]
+        else:
+            self._observer._inotify_fd.handle_event = lambda event: None  # type: ignore[method-assign]  # noqa: ARG005
 
     def is_alive(self) -> bool:
-        """Whether the observer and each of its emitters still run."""
+        """Whether the observer, its reader and each of its emitters still run."""
         observer = self._observer
-        return observer is not None and observer.is_alive() and all(each.is_alive() for each in observer.emitters)
+        if observer is None:
+            return False
+        return all(each.is_alive() for each in (observer, observer._inotify_fd, *observer.emitters))
 
     def dispatch(self, event: FileSystemEvent) -> None:
         """Called by the observer's thread, which would end with an exception: so this does next to nothing."""
@@ -127,3 +145,8 @@ class Bell(FileSystemEventHandler):
             if self._observer.is_alive():
                 self._observer.join()
             self._observer = None
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino

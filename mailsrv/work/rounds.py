@@ -4,7 +4,7 @@ import contextlib
 import logging
 import os
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
@@ -21,13 +21,14 @@ from mailsrv.work.healer import Healer
 from mailsrv.work.probes import Prober
 from mailsrv.work.symptoms import Symptom, rule_of
 from mailsrv.work.trend import Trend
-from mailsrv.work.vitals import MEGABYTE, Judge, Sample, Strand
+from mailsrv.work.vitals import MEGABYTE, Judge, Pace, Sample, Strand
 
 logger = logging.getLogger(__name__)
 
 WATCHED: Final = ("smtp", "delivery", "pop3", "relay")
 SUPERVISORD: Final = "supervisord"
 SILENT_ROUNDS: Final = 3  # without an answer of supervisord
+DESCRIPTORS_OF_CONNECTION: Final = 2  # the socket, and the file that is being received or sent
 HEALING_PAUSE: Final = 0.25  # seconds between looks at what is being healed
 
 
@@ -40,15 +41,17 @@ class Rounds:
         self._spool = Spool(config.spool)
         self._sampler = Sampler()
         self._judges: dict[int, Judge] = {}  # by pid: a new process begins anew
+        self._paces: dict[str, Pace] = defaultdict(Pace)
         self._strand = Strand(config.health)
         self._trend = Trend(config.health)
         self._trend.read(recall(config.trend))
         self._starts: dict[int, str] = {}
         self._states: dict[str, ProcessState] = {}
+        self._pids: dict[str, int] = {}
         self._ended: dict[str, deque[float]] = {}  # when each program ended by accident
         self._failing: set[str] = set()  # programs that do not start
         self._given_up: set[str] = set()  # programs that nobody starts, at the last round
-        self._repaired: dict[int, float] = {}  # of delivery's process, how often it has watched anew
+        self._repaired: dict[int, float] = {}  # of each process, how often it has watched anew
         self._loud: deque[bool] = deque(maxlen=rule_of(Symptom.SUPERVISORD).window.samples)
         self._supervisord: Usage | None = None
         self._is_supervisord_ill = False
@@ -57,7 +60,7 @@ class Rounds:
         self.answered = time.monotonic()  # when supervisord last did
         self.healer = Healer(config, supervisor, tick)
         self._tick = tick  # called while evidence is waited for
-        self.prober = Prober(config, lambda name: self._states.get(name) is ProcessState.RUNNING, self._progress_of)
+        self.prober = Prober(config, self._is_at_work, self._progress_of)
 
     def pause(self) -> float:
         """Seconds until something is to be done."""
@@ -95,6 +98,7 @@ class Rounds:
             return []
         self.answered = time.monotonic()
         self._states = {each.name: each.state for each in found}
+        self._pids = {each.name: each.pid for each in found}
         return found
 
     def is_supervisord_well(self) -> bool:
@@ -121,8 +125,8 @@ class Rounds:
         self._look_at_supervisord()
         running = [each for each in processes if each.name in WATCHED and each.pid]
         self._sampler.forget_all_but({os.getppid(), *(each.pid for each in running)})
-        settings = self._config.health
-        self._judges = {each.pid: self._judges.get(each.pid) or Judge(settings) for each in running}
+        self._judges = {each.pid: self._judges.get(each.pid) or self._judge_of(each.name) for each in running}
+        self._repaired = {each.pid: self._repaired.get(each.pid, 0.0) for each in running}
         self._starts = {each.pid: self._starts.get(each.pid) or start_of(each.pid) for each in running}
         given_up = {each.name for each in processes if each.state in (ProcessState.FATAL, ProcessState.EXITED)}
         for process in processes:
@@ -142,29 +146,33 @@ class Rounds:
         beat = read_beat(self._config.beat_path(process.name))
         beat = beat if beat is not None and beat.pid == process.pid else None
         judge = self._judges[process.pid]
-        symptom = judge.observe(_sample(usage, beat, process, can_beat=self._can_beat()))
+        sample = _sample(usage, beat, process, can_beat=self._can_beat())
+        symptom = judge.observe(sample)
         if process.name == "delivery":
             symptom = symptom or self._look_at_spool(judge)
-            self._look_at_watch(process, beat)
-        symptom = self._climb(process, usage, judge) or symptom or self.prober.symptom(process.name)
-        if symptom is not None and self.healer.heal(process, symptom, self._evidence(process, judge)):
-            self._judges[process.pid] = Judge(self._config.health)  # judged: its last moments are not a second case
+        self._look_at_watch(process, beat)
+        symptom = self._climb(process, sample, judge) or symptom or self.prober.symptom(process.name)
+        if symptom is not None and self.healer.heal(process, symptom, self._evidence(process, judge, symptom)):
+            self._judges[process.pid] = self._judge_of(process.name)  # judged: its last moments are not a second case
+
+    def _judge_of(self, program: str) -> Judge:
+        return Judge(self._config.health, self._paces[program])
 
     def _can_beat(self) -> bool:
         """Where our own heartbeat is not on disk, the disk is at fault (full, read-only), and not the program."""
         ours = read_beat(self._config.beat_path("health"))
         return ours is not None and ours.age() < rule_of(Symptom.STALE).bound(self._config.health)
 
-    def _evidence(self, process: ProcessInfo, judge: Judge) -> Mapping[str, Any]:
-        figures = self._trend.figures(process.name)
+    def _evidence(self, process: ProcessInfo, judge: Judge, symptom: Symptom) -> Mapping[str, Any]:
+        figures = self._trend.figures(process.name, symptom)
         return {"samples": judge.evidence(), "trend": figures, "probes": self.prober.facts()}
 
-    def _climb(self, process: ProcessInfo, usage: Usage, judge: Judge) -> Symptom | None:
-        before = len(self._trend.figures(process.name))
-        quiet = None if judge.has_just_worked() else usage.cpu
+    def _climb(self, process: ProcessInfo, sample: Sample, judge: Judge) -> Symptom | None:
+        before = self._trend.hours(process.name)
         interval = self._config.health.interval
-        found = self._trend.observe(process.name, self._starts[process.pid], interval, quiet)
-        if len(self._trend.figures(process.name)) != before:
+        is_quiet = not judge.has_just_worked()
+        found = self._trend.observe(process.name, self._starts[process.pid], interval, sample, is_quiet=is_quiet)
+        if self._trend.hours(process.name) != before:
             with contextlib.suppress(OSError):  # the next figure is written with it
                 remember(self._config.trend, self._trend.as_document())
         return found
@@ -178,13 +186,13 @@ class Rounds:
         return self._strand.observe(now, min(new, default=""), judge.still_for(now))
 
     def _look_at_watch(self, process: ProcessInfo, beat: Beat | None) -> None:
-        """What delivery has repaired by itself is kept as an incident all the same."""
+        """What a program has repaired by itself is kept as an incident all the same."""
         repaired = beat.facts.get("watched_anew") if beat is not None else None
         if not isinstance(repaired, int | float):
             return
-        if repaired > self._repaired.get(process.pid, 0):
+        if repaired > self._repaired[process.pid]:
             self._keep_few(process.name, Symptom.WATCH_DEAD, {}, pid=process.pid)
-        self._repaired = {process.pid: repaired}
+        self._repaired[process.pid] = repaired
 
     def _look_at_supervisord(self) -> None:
         rule = rule_of(Symptom.SUPERVISORD)
@@ -209,6 +217,12 @@ class Rounds:
             times.append(now)
             evidence.keep(self._config, program, symptom, pid=pid, facts=facts, tick=self._tick)
 
+    def _is_at_work(self, program: str) -> bool:
+        """Whether a program may be asked something: running, to supervisord, is to have lived for a second."""
+        beat = read_beat(self._config.beat_path(program))
+        is_its_own = beat is not None and beat.pid == self._pids.get(program)
+        return is_its_own and self._states.get(program) is ProcessState.RUNNING
+
     def _progress_of(self, program: str) -> int:
         beat = read_beat(self._config.beat_path(program))
         return beat.progress if beat is not None else 0
@@ -225,7 +239,7 @@ def _sample(usage: Usage, beat: Beat | None, process: ProcessInfo, *, can_beat: 
         memory=usage.memory,
         descriptors=beat.descriptors if beat is not None else usage.descriptors,
         threads=usage.threads,
-        connections=told.get("connections", 0),
-        workers=told.get("workers", 0),
+        explained_descriptors=DESCRIPTORS_OF_CONNECTION * told.get("connections", 0) + told.get("in_hand", 0),
+        explained_threads=told.get("workers", 0),
         is_waiting=usage.is_waiting,
     )

@@ -126,7 +126,7 @@ class Sender(Desk):
             "waiting": len(self._schedule),
             "in_hand": len(self._jobs),
             "connections": self.lanes.lines,
-            "workers": self.lanes.lines,
+            "workers": self.lanes.lines,  # a thread each
             "resting": len(self.lanes.resting()),
         }
 

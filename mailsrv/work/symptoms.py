@@ -30,6 +30,9 @@ class Symptom(Enum):
     MEMORY = "memory climbs"
     DESCRIPTORS = "descriptors climb"
     THREADS = "threads climb"
+    MEMORY_SLOWLY = "memory climbs slowly"
+    DESCRIPTORS_SLOWLY = "descriptors climb slowly"
+    THREADS_SLOWLY = "threads climb slowly"
     WATCH_DEAD = "file events are dead"
     BACKOFF = "does not start"
     FATAL = "given up by supervisord"
@@ -45,7 +48,7 @@ class Action(Enum):
     KILL = "kill -9; supervisord starts it again"
     DRAIN = "SIGTERM, `drain_seconds` to finish, then kill -9; supervisord starts it again"
     START = "start it"
-    REPAIR = "delivery watches anew, without a restart"
+    REPAIR = "the program watches anew, without a restart"
     REPORT = "an incident, and a problem in `mailsrv status`"
     NOTHING = "left alone, and shown so in `mailsrv status`"
 
@@ -63,14 +66,20 @@ class Limit(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """`above` of the last `samples` samples; or for `seconds`, a number or the name of a setting."""
+    """`above` of the last `samples` samples; or for `seconds`, a number or the name of a setting.
+
+    Of figures, one each `trend_hour`, `above` is the least number, and `samples` the largest.
+    """
 
     above: int = 0
     samples: int = 0
     seconds: str | float = 0.0
+    is_of_figures: bool = False
 
     def words(self) -> str:
         """As the documents say it."""
+        if self.is_of_figures:
+            return f"{self.above} to {self.samples} figures"
         if self.samples:
             return f"{self.above} of {self.samples} samples"
         return f"{_bound(self.seconds)} s" if self.seconds else "at once"
@@ -100,6 +109,7 @@ class Rule:
 _RESTART: Final = (Action.DRAIN, Limit.COURSE)
 _OFTEN: Final = Window(5, 6)
 _ALWAYS: Final = Window(6, 6)
+_DAYS: Final = Window(24, 168, is_of_figures=True)
 
 RULES: Final = (
     Rule(
@@ -113,7 +123,8 @@ RULES: Final = (
     ),
     Rule(
         Symptom.BUSY_TOO_LONG,
-        "the same, while `progress` grows: 5 of 6 samples above {}, all the time",
+        "the same, while `progress` grows, but ten times less for the CPU time than in the program's best moments:"
+        " 5 of 6 samples above {}, all the time",
         "cpu_limit",
         "% of a core",
         Window(seconds="busy_limit"),
@@ -124,7 +135,7 @@ RULES: Final = (
         "CPU use in samples without progress, one figure each `trend_hour`; a straight line through them rises by {}",
         "trend_limit",
         "% of a core",
-        Window(24, 168),
+        _DAYS,
         *_RESTART,
     ),
     Rule(
@@ -164,16 +175,34 @@ RULES: Final = (
     Rule(Symptom.MEMORY, "resident memory above {}", "memory_limit", "MB", _ALWAYS, *_RESTART),
     Rule(
         Symptom.DESCRIPTORS,
-        "open files, less two for each connection, above {}",
+        "open files, less two for each connection and one for each entry in hand, above {}",
         "descriptor_limit",
         "",
         _ALWAYS,
         *_RESTART,
     ),
-    Rule(Symptom.THREADS, "threads above {}", "thread_limit", "", _ALWAYS, *_RESTART),
+    Rule(
+        Symptom.THREADS,
+        "threads, less those that send, above {}",
+        "thread_limit",
+        "",
+        _ALWAYS,
+        *_RESTART,
+    ),
+    Rule(
+        Symptom.MEMORY_SLOWLY,
+        "the least resident memory of each `trend_hour`; a straight line through these figures rises by {}",
+        "memory_trend",
+        "MB",
+        _DAYS,
+        *_RESTART,
+    ),
+    Rule(Symptom.DESCRIPTORS_SLOWLY, "the same of open files, by {}", "descriptor_trend", "", _DAYS, *_RESTART),
+    Rule(Symptom.THREADS_SLOWLY, "the same of threads, by {}", "thread_trend", "", _DAYS, *_RESTART),
     Rule(
         Symptom.WATCH_DEAD,
-        "observer or emitter has ended; or a file that delivery makes at each scan is not heard of until the next",
+        "of delivery and relay: reader, emitter or observer has ended; a watched folder is another one; or a file"
+        " that the program makes at each scan is not heard of until the next",
         Delivery().scan_interval,
         "s",
         Window(),
@@ -239,10 +268,8 @@ def _lines() -> Iterator[str]:
     for rule in RULES:
         unit = f" {rule.unit}" if rule.unit else ""
         measured = rule.measured.format(f"{_bound(rule.threshold)}{unit}")
-        window = rule.window.words()
-        if rule.symptom is Symptom.CLIMBING:
-            window = f"{rule.window.above} to {rule.window.samples} figures"
-        yield f"| {rule.symptom.value} | {measured} | {window} | {rule.action.value} | {rule.limit.value} |"
+        cells = (rule.symptom.value, measured, rule.window.words(), rule.action.value, rule.limit.value)
+        yield f"| {' | '.join(cells)} |"
 
 
 def _bound(value: str | float) -> str:

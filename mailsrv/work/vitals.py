@@ -1,6 +1,8 @@
-"""Judging programs by their work: high CPU is a fault only where nothing comes of it, or where it never ends."""
+"""Judging programs by their work: high CPU is a fault only where nothing comes of it, or far less than it should."""
 
+import itertools
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Final
 
@@ -9,7 +11,8 @@ from mailsrv.work.symptoms import Symptom, rule_of
 
 STILL_SECONDS: Final = 3.0  # a heartbeat comes every second: progress is not told sooner
 MEGABYTE: Final = 1_000_000
-DESCRIPTORS_OF_CONNECTION: Final = 2  # the socket, and the file that is being received or sent
+LEAST_WORK: Final = 20  # units of progress that tell a pace
+POOR: Final = 10.0  # times less than in the best moments
 
 _SPINNING: Final = rule_of(Symptom.SPINNING)
 _CLIMBS: Final = tuple(rule_of(each) for each in (Symptom.MEMORY, Symptom.DESCRIPTORS, Symptom.THREADS))
@@ -19,8 +22,8 @@ _CLIMBS: Final = tuple(rule_of(each) for each in (Symptom.MEMORY, Symptom.DESCRI
 class Sample:
     """`moment` in monotonic seconds, `cpu` in percent of one core, `progress` as the heartbeat tells it.
 
-    `memory` in octets; `beat_age` in seconds; `workers` are threads that it knows to be at work; `is_waiting` while the
-    process waits for a disk.
+    `memory` in octets; `beat_age` in seconds; `is_waiting` while the process waits for a disk. Of descriptors and
+    threads, so many are explained by work: they come and go with it.
     """
 
     moment: float
@@ -30,24 +33,53 @@ class Sample:
     memory: int = 0
     descriptors: int = 0
     threads: int = 0
-    connections: int = 0
-    workers: int = 0
+    explained_descriptors: int = 0
+    explained_threads: int = 0
     is_waiting: bool = False
 
     def measure(self, symptom: Symptom) -> float:
         """What the threshold of a climb is held against."""
-        if symptom is Symptom.MEMORY:
-            return self.memory / MEGABYTE
-        if symptom is Symptom.DESCRIPTORS:
-            return self.descriptors - DESCRIPTORS_OF_CONNECTION * self.connections
-        return self.threads - self.workers
+        match symptom:
+            case Symptom.MEMORY | Symptom.MEMORY_SLOWLY:
+                return self.memory / MEGABYTE
+            case Symptom.DESCRIPTORS | Symptom.DESCRIPTORS_SLOWLY:
+                return self.descriptors - self.explained_descriptors
+            case Symptom.THREADS | Symptom.THREADS_SLOWLY:
+                return self.threads - self.explained_threads
+        return self.cpu
+
+
+class Pace:
+    """How much progress a program makes for its CPU time: in its best moments, and lately.
+
+    Hard work that goes at its usual pace is left alone however long it lasts. Something that takes a core beside the
+    work, or makes it ever more costly, is not the work.
+    """
+
+    def __init__(self) -> None:
+        self._best = 0.0  # progress a second of CPU time
+
+    def is_poor(self, samples: Sequence[Sample]) -> bool:
+        """Whether the last samples of a process show far less progress than has been seen for as much CPU time.
+
+        Where no pace is known yet, any is poor.
+        """
+        work = samples[-1].progress - samples[0].progress
+        pairs = itertools.pairwise(samples)
+        seconds = sum(after.cpu / 100 * (after.moment - before.moment) for before, after in pairs)
+        if seconds <= 0:
+            return False
+        if work >= LEAST_WORK:
+            self._best = max(self._best, work / seconds)
+        return not self._best or work / seconds <= self._best / POOR
 
 
 class Judge:
-    """Keeps the last samples of one process, and judges them."""
+    """Keeps the last samples of one process, and judges them; `pace` is that of the program, and outlives it."""
 
-    def __init__(self, settings: Health) -> None:
+    def __init__(self, settings: Health, pace: Pace | None = None) -> None:
         self._settings = settings
+        self._pace = pace or Pace()
         self._samples: deque[Sample] = deque(maxlen=_SPINNING.window.samples)
         self._moved: Sample | None = None  # the first sample with the progress that the last one has
         self._busy_since: float | None = None
@@ -74,11 +106,15 @@ class Judge:
 
     def _cpu(self, sample: Sample, moved: Sample) -> Symptom | None:
         limit = _SPINNING.bound(self._settings)
+        is_poor = self._pace.is_poor(self._samples)
         if sum(each.cpu > limit for each in self._samples) < _SPINNING.window.above:
             self._busy_since = None
             return None
         if sample.moment - moved.moment >= max(STILL_SECONDS, sample.moment - self._samples[0].moment):
             return Symptom.SPINNING
+        if not is_poor:
+            self._busy_since = None
+            return None
         if self._busy_since is None:
             self._busy_since = self._samples[0].moment
         if sample.moment - self._busy_since > rule_of(Symptom.BUSY_TOO_LONG).seconds(self._settings):

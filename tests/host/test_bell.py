@@ -1,5 +1,7 @@
 """File events: a hint, whose absence is noticed."""
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,7 @@ from watchdog.observers.inotify import InotifyEmitter
 from watchdog.observers.inotify_c import InotifyConstants
 
 from mailsrv.host.bell import Bell
+from tests.system.instance import wait_until
 
 
 @pytest.fixture
@@ -82,3 +85,57 @@ def test_watching_what_is_not_there_fails_again_and_again_without_using_anything
         with pytest.raises(OSError, match="No such file"):
             bell.watch([tmp_path / "nowhere"])
     assert inotify_instances() == before
+
+
+def _rings(bell: Bell, folder: Path) -> bool:
+    """Whether a file is heard of."""
+    bell.wait(0.1)
+    (folder / "message.eml").write_bytes(b"octets")
+    has_rung = bell.wait(10).has_rung
+    (folder / "message.eml").unlink()
+    return has_rung
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("part", ["observer", "emitter", "reader"])
+def test_each_thread_that_ends_is_noticed_and_what_is_watched_again_rings(
+    bell: Bell, tmp_path: Path, part: str
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    bell.watch([tmp_path, other])
+    bell.break_down(part)
+    (other / "message.eml").write_bytes(b"octets")  # what the reader fails with
+    wait_until(lambda: not bell.is_alive(), "it is noticed")
+    bell.watch([tmp_path, other])
+    assert bell.is_alive()
+    assert _rings(bell, tmp_path)
+    assert _rings(bell, other)
+
+
+def test_a_folder_with_another_in_its_place_is_not_heard_though_all_threads_live(bell: Bell, tmp_path: Path) -> None:
+    tested, other = tmp_path / "tested", tmp_path / "other"
+    for moved in (tested, other):
+        for folder in (tested, other):
+            folder.mkdir(exist_ok=True)
+        bell.watch([tested, other])
+        assert bell.test()
+        wait_until(bell.test, "it is heard")
+        moved.rename(tmp_path / f"old-{moved.name}")
+        moved.mkdir()
+        bell.test()
+        assert bell.is_alive()
+        assert not bell.test()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_watching_again_and_again_takes_no_more_of_the_machine(bell: Bell, tmp_path: Path) -> None:
+    bell.watch([tmp_path])
+    before = len(os.listdir("/proc/self/fd")), threading.active_count()
+    for _ in range(10):
+        bell.watch([tmp_path])
+    bell.break_down("reader")
+    (tmp_path / "message.eml").write_bytes(b"octets")
+    wait_until(lambda: not bell.is_alive(), "it is noticed")
+    bell.watch([tmp_path])
+    wait_until(lambda: (len(os.listdir("/proc/self/fd")), threading.active_count()) == before, "all is given back")

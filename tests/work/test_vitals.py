@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mailsrv.settings import Health
 from mailsrv.work.symptoms import Symptom
-from mailsrv.work.vitals import Judge, Sample
+from mailsrv.work.vitals import Judge, Pace, Sample
 
 SETTINGS = Health(interval=5, cpu_limit=90, busy_limit=600)
 
@@ -26,7 +26,7 @@ def test_one_low_sample_among_six_does_not_hide_a_spin() -> None:
 
 
 def test_threads_that_a_program_knows_to_be_at_work_are_no_leak() -> None:
-    assert Sample(0, 0, 0, threads=130, workers=60).measure(Symptom.THREADS) == 70
+    assert Sample(0, 0, 0, threads=130, explained_threads=60).measure(Symptom.THREADS) == 70
 
 
 def test_two_low_samples_among_six_are_no_spin() -> None:
@@ -37,6 +37,28 @@ def test_work_that_makes_progress_is_left_alone_until_the_busy_limit() -> None:
     found = _judge([(100, number) for number in range(130)])
     assert found[:120] == [None] * 120
     assert Symptom.BUSY_TOO_LONG in found[120:]
+
+
+def test_hard_work_at_its_usual_pace_is_left_alone_however_long_it_lasts() -> None:
+    assert _judge([(100, number * 500) for number in range(1000)]) == [None] * 1000
+
+
+def test_work_that_becomes_far_more_costly_is_found_after_the_busy_limit() -> None:
+    before = [(10.0, number * 500) for number in range(20)]
+    found = _judge([*before, *((100.0, 10_000 + number * 100) for number in range(130))])
+    assert found[:140] == [None] * 140
+    assert Symptom.BUSY_TOO_LONG in found[140:]
+
+
+def test_the_pace_of_a_program_outlives_its_process() -> None:
+    slow = [Sample(number * 5.0, 100, number * 250) for number in range(130)]  # from its start
+    known = Pace()
+    before = Judge(SETTINGS, known)
+    for number in range(6):
+        before.observe(Sample(number * 5.0, 10, number * 500))
+    assert {Judge(SETTINGS, Pace()).observe(each) for each in slow} == {None}
+    later = Judge(SETTINGS, known)
+    assert {later.observe(each) for each in slow} == {None, Symptom.BUSY_TOO_LONG}
 
 
 def test_progress_that_stops_while_the_cpu_stays_high_is_a_spin() -> None:

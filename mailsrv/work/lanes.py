@@ -52,6 +52,7 @@ class Lane:
     failures: int = 0
     losses: int = 0  # in a row, of connections that broke off before anything was said of a message
     rests_until: float = 0.0
+    rests_since: float = 0.0
     told: Told = field(default_factory=lambda: Told(outcome.NO_CONNECTION))
     advanced: float = 0.0  # when the first worker came, or a message last got on
 
@@ -79,6 +80,7 @@ class Lanes:
         self._unmanned: dict[Route, Lane] = {}  # those with something to do and no worker, as they came
         self._workers: set[Worker] = set()
         self._next_look = 0.0
+        self._names_known = 0.0  # when the DNS last had an answer (monotonic)
         self._is_stopping = False
         self.ticks = 0
 
@@ -122,9 +124,20 @@ class Lanes:
 
     def resting(self) -> list[tuple[Route, Told]]:
         """The destinations that cannot be reached, and why."""
+        return [(lane.route, lane.told) for lane in self._resting()]
+
+    def _resting(self) -> list[Lane]:
         now = time.monotonic()
         with self._changed:
-            return [(lane.route, lane.told) for lane in self._lanes.values() if lane.rests_until > now]
+            return [lane for lane in self._lanes.values() if lane.rests_until > now]
+
+    def unknown_names(self) -> list[str]:
+        """Why destinations rest of which the DNS said nothing, since it last said something of any other."""
+        return [
+            lane.told.where
+            for lane in self._resting()
+            if lane.told.reply == outcome.DNS_TROUBLE and lane.rests_since > self._names_known
+        ]
 
     def stop(self) -> None:
         """Begin nothing more; what is under way goes on."""
@@ -219,6 +232,7 @@ class Lanes:
             line = self._dialer.open(worker.lane.route, lambda: self._tick(worker), tried)
             with self._changed:
                 worker.lane.rests_until, worker.lane.is_proven = 0.0, True
+                self._note_names(worker.lane, None)
                 self._man(worker.lane)
             line, found = self._send_to_any(worker, line, errand, tried)
             self._heard(errand.job, found)
@@ -278,6 +292,10 @@ class Lanes:
         worker.lane.advanced = time.monotonic()
         return found
 
+    def _note_names(self, lane: Lane, told: Told | None) -> None:
+        if lane.route.domain and (told is None or told.reply != outcome.DNS_TROUBLE):
+            self._names_known = time.monotonic()
+
     def _front(self, job: Job) -> bytes:
         return self.signer.front(job.entry_id, job.arrival, job.stored())
 
@@ -289,7 +307,9 @@ class Lanes:
             if not told.reply.is_permanent:
                 pause = min(LONGEST_REST, FIRST_REST * 2**lane.failures)
                 lane.failures = min(lane.failures + 1, 10)
-            lane.rests_until, lane.told = time.monotonic() + pause, told
+            self._note_names(lane, told)
+            lane.rests_since = time.monotonic()
+            lane.rests_until, lane.told = lane.rests_since + pause, told
             errands, lane.waiting = lane.waiting, deque()
             self._unmanned.pop(lane.route, None)
         logger.warning("%s cannot be used, for %.0f s: %s (%s)", lane.route, pause, told.reply, told.where)

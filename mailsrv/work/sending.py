@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 
 PROGRAM: Final = "relay"
 MOST_IN_HAND: Final = 400  # entries: each holds a file open, and `health` looks at 500
-FEW: Final = 3  # domains that the DNS says nothing of may have nameservers that are broken
+FEW: Final = 3  # domains in a row that the DNS says nothing of; single ones may have broken nameservers
 
 
 class Sender(Desk):
@@ -133,14 +133,14 @@ class Sender(Desk):
     def problems(self) -> list[str]:
         """What an operator should know of. That a stranger's host is down is no problem of ours."""
         resting = self.lanes.resting()
-        lost = [told.where for route, told in resting if route.domain and told.reply == outcome.DNS_TROUBLE]
+        unknown = self.lanes.unknown_names()
         return [
             *(
                 f"{route} cannot be used: {told.reply.text} ({told.where})"
                 for route, told in resting
                 if not route.domain
             ),
-            *([f"names cannot be looked up: {lost[0]}"] if len(lost) >= FEW else []),
+            *([f"names cannot be looked up: {unknown[0]}"] if len(unknown) >= FEW else []),
         ]
 
     # --- an entry ----------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class Server:
     limits: Limits = LIMITS
     tls: ssl.SSLContext | None = None  # for STARTTLS
     connections: int = 0
+    peers: set[str] = field(default_factory=set)  # addresses
 
     def __post_init__(self) -> None:
         self._listener = socket.create_server((self.address, self.at_port), backlog=100)
@@ -58,8 +59,9 @@ class Server:
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                client, _ = self._listener.accept()
+                client, peer = self._listener.accept()
                 self.connections += 1
+                self.peers.add(peer[0])
                 threading.Thread(target=self._serve, args=[client], daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:

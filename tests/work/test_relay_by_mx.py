@@ -259,3 +259,29 @@ def test_a_destination_that_always_breaks_off_is_dead_and_costs_few_attempts(
     assert two.connections <= MOST_LOSSES
     assert len(remote(config)) == 40
     assert_all_is_told(config)
+
+
+def test_the_source_address_is_connected_from(config: Config, zone: str, serve: Callable[..., Server]) -> None:
+    """An address of the other family is left out: there is nobody at ::1 who could take it."""
+    two = serve(4)
+    entry_for(config, "a@v6.example", "b@two.example")
+    send_on(by_mx(config, zone, two.port, source_address="127.0.0.77"))
+    assert names_taken(two) == [["a"], ["b"]]
+    assert two.peers == {"127.0.0.77"}
+
+
+def test_single_domains_with_broken_nameservers_are_no_problem_of_ours(
+    config: Config, zone: str, serve: Callable[..., Server]
+) -> None:
+    """dnsmasq refuses to answer for .test."""
+    two = serve(4)
+    entry_for(config, *(f"a@d{number}.test" for number in range(4)))
+    sender = sender_of(by_mx(config, zone, two.port))
+    settle(sender)
+    assert sender.problems()[0].startswith("names cannot be looked up: d")
+    entry_for(config, "b@two.example")
+    sender.relearn()
+    settle(sender)
+    assert names_taken(two) == [["b"]]
+    assert sender.problems() == []
+    sender.stop()

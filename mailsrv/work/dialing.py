@@ -1,7 +1,7 @@
 """Connecting to a destination: its hosts in their order, each with its addresses, until one takes a transaction."""
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final
 
@@ -11,13 +11,12 @@ from mailsrv.host.resolver import Ask
 from mailsrv.model import outcome
 from mailsrv.protocol.smtp_client import Encrypt
 from mailsrv.work.exchangers import Host, NoHostError, Ourselves, hosts_of
-from mailsrv.work.line import Line, Unreachable
+from mailsrv.work.line import Line, Unreachable, Watch
 from mailsrv.work.policies import NOTHING, Demand, Policies
 from mailsrv.work.routes import Route
 
 MOST_HOSTS: Final = 5  # of a destination that are tried in one go
 
-Tick = Callable[[], None]
 Place = tuple[str, int]  # a host's name and port
 
 
@@ -30,10 +29,10 @@ class Dialer:
         self._ourselves = Ourselves(config)
         self._policies = Policies(config, ask)
 
-    def open(self, route: Route, tick: Tick, tried: set[Place]) -> Line:
+    def open(self, route: Route, watch: Watch, tried: set[Place]) -> Line:
         """A line to the first host of the route that takes one and was not yet tried; raises Unreachable.
 
-        `tick` is called whenever something moves; `tried` learns which hosts were.
+        `watch` is told whenever something moves; `tried` learns which hosts were.
         """
         failed: Unreachable | None = None
         try:
@@ -41,9 +40,9 @@ class Dialer:
                 if (host.name, port) in tried:
                     continue
                 tried.add((host.name, port))
-                tick()
+                watch.tick()
                 try:
-                    return self._open_host(route, host, port, tick)
+                    return self._open_host(route, host, port, watch)
                 except Unreachable as unreachable:
                     is_us = unreachable.reason == outcome.LOOPS
                     failed = failed or unreachable if is_us else unreachable  # those before us may come back
@@ -61,7 +60,7 @@ class Dialer:
         for name, port in route.hosts:
             yield Host(name, 0, ()), port
 
-    def _open_host(self, route: Route, host: Host, port: int, tick: Tick) -> Line:
+    def _open_host(self, route: Route, host: Host, port: int, watch: Watch) -> Line:
         """Raises Unreachable."""
         verdict = ""
         demand = self._demand(route, host, port)
@@ -71,12 +70,12 @@ class Dialer:
                 raise Unreachable(outcome.NOT_BY_POLICY, f"{host.name}, {verdict}")
         elif demand.name:
             try:
-                return self._open(route, host, port, tick, demand)
+                return self._open(route, host, port, watch, demand)
             except Unreachable as unreachable:
                 if demand.is_binding or unreachable.reason not in (outcome.TLS_FAILED, outcome.TLS_NOT_OFFERED):
                     raise
                 verdict = unreachable.verdict  # RFC 8461 §5: noted, and delivered all the same
-        line = self._open_as_routed(route, host, port, tick)
+        line = self._open_as_routed(route, host, port, watch)
         line.verdict = verdict
         return line
 
@@ -88,17 +87,17 @@ class Dialer:
         domain = route.domain or host.name  # RFC 8461 §3.4
         return self._policies.demand(domain, host.name, port, is_authentic=host.is_authentic)
 
-    def _open_as_routed(self, route: Route, host: Host, port: int, tick: Tick) -> Line:
+    def _open_as_routed(self, route: Route, host: Host, port: int, watch: Watch) -> Line:
         try:
-            return self._open(route, host, port, tick)
+            return self._open(route, host, port, watch)
         except Unreachable as unreachable:
             # Where TLS is only wanted, a handshake that fails is no reason to keep the mail back.
             if route.encrypt is not Encrypt.IF_OFFERED or unreachable.reason != outcome.TLS_FAILED:
                 raise
-        return self._open(replace(route, tls="none"), host, port, tick)
+        return self._open(replace(route, tls="none"), host, port, watch)
 
-    def _open(self, route: Route, host: Host, port: int, tick: Tick, demand: Demand = NOTHING) -> Line:
-        line = Line(self._config, route, host.name, self._connect(host, port), tick, demand)
+    def _open(self, route: Route, host: Host, port: int, watch: Watch, demand: Demand = NOTHING) -> Line:
+        line = Line(self._config, route, host.name, self._connect(host, port), watch, demand)
         try:
             reason = line.open()
         except BaseException:

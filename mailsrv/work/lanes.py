@@ -62,8 +62,15 @@ class Worker:
     """A thread that works on a lane, with a connection or an attempt at one."""
 
     lane: Lane
+    is_pressed: Callable[[], bool]
     moved: float = field(default_factory=time.monotonic)
     messages: int = 0
+    ticks: int = 0
+
+    def tick(self) -> None:
+        """Something moves."""
+        self.moved = time.monotonic()
+        self.ticks += 1
 
 
 class Lanes:
@@ -82,7 +89,7 @@ class Lanes:
         self._next_look = 0.0
         self._names_known = 0.0  # when the DNS last had an answer (monotonic)
         self._is_stopping = False
-        self.ticks = 0
+        self._ticks = 0  # of workers that have gone
 
     def put(self, route: Route, errand: Errand) -> None:
         """Have an errand be done."""
@@ -152,6 +159,12 @@ class Lanes:
         """Connections, or attempts at one."""
         return len(self._workers)
 
+    @property
+    def ticks(self) -> int:
+        """How often something has moved."""
+        with self._changed:
+            return self._ticks + sum(each.ticks for each in self._workers)
+
     # --- workers -----------------------------------------------------------------------------------
 
     def _has_place(self) -> bool:
@@ -161,6 +174,11 @@ class Lanes:
             return True
         slow = sum(1 for each in self._workers if now - each.moved > SLOW)
         return len(self._workers) - min(slow, MOST_SLOW * most) < most
+
+    def _is_pressed(self) -> bool:
+        """Whether a destination waits for its first connection, and there is no place for one."""
+        with self._changed:
+            return bool(self._unmanned) and not self._has_place()
 
     def _man(self, lane: Lane) -> None:
         """Have somebody work on a lane, as far as that may be; within the condition."""
@@ -174,7 +192,7 @@ class Lanes:
         self._unmanned.pop(lane.route, None)
         if not lane.workers:
             lane.advanced = time.monotonic()
-        worker = Worker(lane)
+        worker = Worker(lane, self._is_pressed)
         lane.workers += 1
         self._workers.add(worker)
         threading.Thread(target=self._work, args=[worker], name=f"relay {lane.route}", daemon=True).start()
@@ -201,6 +219,7 @@ class Lanes:
             with self._changed:
                 worker.lane.workers -= 1
                 self._workers.remove(worker)
+                self._ticks += worker.ticks
                 self._man_others()
                 self._man(worker.lane)
 
@@ -229,7 +248,7 @@ class Lanes:
                     return line
                 line.close()  # the host had grown tired of it: that is no answer to this message
             tried: set[Place] = set()
-            line = self._dialer.open(worker.lane.route, lambda: self._tick(worker), tried)
+            line = self._dialer.open(worker.lane.route, worker, tried)
             with self._changed:
                 worker.lane.rests_until, worker.lane.is_proven = 0.0, True
                 self._note_names(worker.lane, None)
@@ -258,7 +277,7 @@ class Lanes:
         found = self._send(worker, line, errand)
         while not line.is_open and _is_stale(found) and len(tried) < MOST_HOSTS:
             try:
-                following = self._dialer.open(worker.lane.route, lambda: self._tick(worker), tried)
+                following = self._dialer.open(worker.lane.route, worker, tried)
             except Unreachable:  # what the one before has said counts
                 break
             line.close()
@@ -276,11 +295,6 @@ class Lanes:
             is_dead = lane.losses % MOST_LOSSES == 0
         if is_dead:
             self._rest(lane, next(iter(found.values())))
-
-    def _tick(self, worker: Worker) -> None:
-        """Something moves on a connection."""
-        worker.moved = time.monotonic()
-        self.ticks += 1
 
     def _send(self, worker: Worker, line: Line, errand: Errand) -> dict[str, Told]:
         def pieces() -> Iterator[bytes]:

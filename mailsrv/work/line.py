@@ -1,10 +1,12 @@
 """A connection to another host, and the transactions on it, one after another: the client session with its I/O."""
 
+import contextlib
 import logging
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from mailsrv.config import Config
 from mailsrv.host.certificates import dane_match
@@ -29,6 +31,7 @@ from mailsrv.work.routes import Route, is_this_machine
 
 logger = logging.getLogger(__name__)
 
+HASTE: Final = 20.0  # seconds
 LAST_WORDS_SECONDS: Final = 1.0  # for what a host has said before it closed
 
 
@@ -41,8 +44,18 @@ class Unreachable(Exception):
     verdict: str = ""
 
 
+class Watch(Protocol):
+    """Who watches over a connection, or an attempt at one."""
+
+    def tick(self) -> None:
+        """Something moves."""
+
+    def is_pressed(self) -> bool:
+        """Whether others wait for the place that it takes."""
+
+
 class Line:
-    """One connection. `tick` is called whenever something moves."""
+    """One connection."""
 
     def __init__(
         self,
@@ -50,7 +63,7 @@ class Line:
         route: Route,
         host: str,
         wire: Outgoing,
-        tick: Callable[[], None],
+        watch: Watch,
         demand: Demand = NOTHING,
     ) -> None:
         self._config = config
@@ -60,7 +73,7 @@ class Line:
         self._route = route
         self._host = host
         self._wire = wire
-        self._tick = tick
+        self._watch = watch
         self._failed: Reply | None = None
         encrypt = Encrypt.ALWAYS if demand.name else route.encrypt
         self._client = Client(config.hostname, encrypt, self._login if route.credentials else None)
@@ -159,7 +172,7 @@ class Line:
         if (octets := self._client.outgoing()) and self._failed is None:
             try:
                 self._wire.send(octets, self._client.patience)
-                self._tick()
+                self._watch.tick()
             except OSError as error:
                 self._failed = _reason_of(error)
 
@@ -167,14 +180,30 @@ class Line:
         octets = b""
         reason = self._failed or outcome.CONNECTION_LOST
         try:
-            octets = self._wire.receive(self._client.patience if self._failed is None else LAST_WORDS_SECONDS)
-            self._tick()
+            octets = self._receive()
+            self._watch.tick()
         except OSError as error:
             reason = self._failed or _reason_of(error)
         if octets:
             self._client.receive(octets)
         else:
             self._client.lost(reason)
+
+    def _receive(self) -> bytes:
+        """Wait as long as RFC 5321 §4.5.3.2 asks for, or HASTE while others wait for our place; raises OSError.
+
+        Not behind the content: there nothing is gained, and the message could come twice.
+        """
+        if self._failed is not None:
+            return self._wire.receive(LAST_WORDS_SECONDS)
+        patience = self._client.patience
+        if self._client.stage in (Stage.IN_CONTENT, Stage.ENDED_CONTENT):
+            return self._wire.receive(patience)
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < patience and not (waited >= HASTE and self._watch.is_pressed()):
+            with contextlib.suppress(TimeoutError):
+                return self._wire.receive(min(HASTE, patience - waited))
+        raise TimeoutError
 
     def _encrypt(self) -> Reply | None:
         demand = self._demand

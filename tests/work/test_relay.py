@@ -20,9 +20,9 @@ from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work import books, desk
 from mailsrv.work.audit import Audit
-from mailsrv.work.dialing import Dialer, Place, Tick
+from mailsrv.work.dialing import Dialer, Place
 from mailsrv.work.hand import SYMPTOM
-from mailsrv.work.line import Line
+from mailsrv.work.line import Line, Watch
 from mailsrv.work.operating import NotPossibleError, Operator
 from mailsrv.work.routes import Route
 from tests import killing
@@ -192,9 +192,9 @@ def test_a_dead_host_costs_one_attempt_and_not_one_a_message(
 
     real = Dialer.open
 
-    def counted(dialer: Dialer, route: Route, tick: Tick, tried: set[Place]) -> Line:
+    def counted(dialer: Dialer, route: Route, watch: Watch, tried: set[Place]) -> Line:
         opened.append(route)
-        return real(dialer, route, tick, tried)
+        return real(dialer, route, watch, tried)
 
     monkeypatch.setattr(Dialer, "open", counted)
     for number in range(20):

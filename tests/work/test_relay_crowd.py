@@ -12,6 +12,7 @@ from mailsrv.config import Config
 from mailsrv.model import outcome
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
+from mailsrv.work import lanes, line
 from mailsrv.work.desk import BATCH
 from mailsrv.work.lanes import FAIR_SHARE
 from tests.nameserver import nameserver
@@ -135,6 +136,29 @@ def test_connections_that_hang_give_their_places_away(config: Config) -> None:
         sender = sender_of(relaying(config, routes=routes, max_connections=2))
         wait_until(lambda: sender.turn() or server.taken, "the living has it")  # type: ignore[func-returns-value]
         assert sender.lanes.lines >= 3
+        for each in tarpits:
+            each.close()
+        settle(sender)
+        sender.stop()
+
+
+def test_more_hosts_that_hang_than_there_are_places_are_left_for_those_that_wait(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where nobody waits, they have the five minutes of RFC 5321."""
+    monkeypatch.setattr(line, "HASTE", 1.0)
+    monkeypatch.setattr(lanes, "SLOW", 0.1)
+    with ExitStack() as stack:
+        tarpits = [stack.enter_context(socket.create_server((f"127.0.2.{at}", 0))) for at in range(1, 7)]
+        server = Server(address="127.0.1.1")
+        stack.callback(server.close)
+        places = [*("{}:{}".format(*each.getsockname()) for each in tarpits), server.place]
+        routes = tuple((f"d{at}.example", each) for at, each in enumerate(places))
+        accept(config, *(f"u@d{at}.example" for at in range(7)))
+        deliver(config)
+        sender = sender_of(relaying(config, routes=routes, max_connections=1))
+        wait_until(lambda: sender.turn() or server.taken, "the living has it")  # type: ignore[func-returns-value]
+        assert sender.lanes.lines > 1  # the last ones are still waited for
         for each in tarpits:
             each.close()
         settle(sender)

@@ -215,8 +215,11 @@ def _new_context() -> PairContext:
 
 
 def reason_of(error: ssl.SSLError) -> str:
-    """OpenSSL's reason in words, without the place in Python's source."""
-    return (error.reason or str(error)).replace("_", " ").lower()
+    """OpenSSL's reason in words, without the place in Python's source; of a certificate, what is wrong with it."""
+    reason = (error.reason or str(error)).replace("_", " ").lower()
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"{reason}: {error.verify_message.rstrip('.')}"
+    return reason
 
 
 class Channel:

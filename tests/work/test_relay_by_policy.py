@@ -112,8 +112,8 @@ def test_enforced_a_certificate_that_is_good_is_taken_and_noted(
 @pytest.mark.parametrize(
     "found",
     [
-        ("another name", "certificate verify failed"),
-        ("another authority", "certificate verify failed"),
+        ("another name", "certificate verify failed: Hostname mismatch, certificate is not valid for 'mx.sts.example'"),
+        ("another authority", "certificate verify failed: unable to get local issuer certificate"),
         ("no TLS", "no STARTTLS"),
         ("another host", "it is not among the hosts of the policy: other.example"),
     ],

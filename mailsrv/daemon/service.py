@@ -14,6 +14,7 @@ from typing import Final, NoReturn, TypeVar
 from mailsrv.config import Config, load
 from mailsrv.daemon import faults
 from mailsrv.host import stacks
+from mailsrv.host.memory import keep_freed_memory
 from mailsrv.host.privileges import Capability, NoSuchUserError, drop_privileges, end_with_parent
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.heartbeat import Heart
@@ -45,6 +46,7 @@ def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...
     logging.basicConfig(
         stream=sys.stderr, level=logging.INFO, format=f"%(asctime)s {name} %(levelname)s %(message)s", force=True
     )
+    keep_freed_memory()
     try:
         os.chdir(root)
         config = load(Path())

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -177,16 +178,46 @@ def test_killed_under_load_each_message_comes_and_comes_twice_only_where_the_boo
     wait_until(lambda: not remote(instance), "all are gone", 60)
     names = [name for _, to, _ in server.taken for name in to]
     assert set(names) == {f"u{number}" for number in range(60)}
-    told = subprocess.run(
-        [sys.executable, "-c", COUNT, str(instance.root / "var" / "log" / "ledger")],
-        check=True,
-        capture_output=True,
-        text=True,
-        cwd=REPOSITORY,
-    ).stdout
-    in_doubt = set(told.split())
-    assert {name for name in names if names.count(name) > 1} <= in_doubt
+    assert {name for name in names if names.count(name) > 1} <= in_doubt(instance)
     assert_balanced(instance)
+
+
+def test_killed_while_it_sends_to_many_domains_nothing_is_lost_and_twice_comes_only_what_the_books_name(
+    instance: Instance,
+) -> None:
+    """30 domains at five hosts, each message to all of them: it is killed with entries of which a part has gone."""
+    chance = random.Random(15)
+    with ExitStack() as stack:
+        servers = [stack.enter_context(serving(address="127.0.1.1"))]
+        for at in range(2, 6):
+            servers.append(stack.enter_context(serving(address=f"127.0.1.{at}", at_port=servers[0].port)))
+        records = [f"mx-host=d{at}.example,mx{at % 5}.example,10" for at in range(30)]
+        records += [f"host-record=mx{at}.example,127.0.1.{at + 1}" for at in range(5)]
+        place = stack.enter_context(nameserver(*records))
+        instance.configure(dns__nameservers=[place], relay__port=servers[0].port, relay__mx=True)
+        assert instance.mailsrv("restart", "relay").returncode == 0
+        names = [f"u{number}-{at}" for number in range(20) for at in range(30)]
+
+        def taken() -> list[str]:
+            return [name for server in servers for _, to, _ in server.taken for name in to]
+
+        for number in range(20):
+            to = "".join(f"X-Receiver: <u{number}-{at}@d{at}.example>\n" for at in range(30))
+            instance.drop(f"{number}.eml", f"X-Sender: <admin@localhost>\n{to}\n".encode() + MAIL)
+            if number % 4 == 3:
+                some = len(taken()) + chance.randrange(60)
+                wait_until(lambda some=some: len(taken()) >= min(some, len(names) // 2), "some have come")  # type: ignore[misc]
+                instance.kill("relay")
+        wait_until(lambda: not remote(instance), "all are gone", 60)
+        assert set(taken()) == set(names)
+        assert {name for name in names if taken().count(name) > 1} <= in_doubt(instance)
+    assert_balanced(instance)
+
+
+def in_doubt(instance: Instance) -> set[str]:
+    """The local parts of those that may have it twice, by the books."""
+    command = [sys.executable, "-c", COUNT, str(instance.root / "var" / "log" / "ledger")]
+    return set(subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPOSITORY).stdout.split())
 
 
 COUNT = """

@@ -87,7 +87,7 @@ class Policies:
     trusted_resolver: bool = field(
         default=False,
         metadata=described(
-            "the servers in [dns] validate, and nobody is on the way to them: heed DANE by their word (RFC 7672)",
+            "nameservers in [dns] validate, and nobody is on the way to them: heed DANE by their word (RFC 7672)",
             is_bool,
             "true or false",
         ),

@@ -91,6 +91,11 @@ Answer: TypeAlias = Found | Absent | Trouble
 Ask: TypeAlias = Callable[[str, Kind], Answer]  # `Resolver.ask`, or what stands for it
 
 
+def is_near(nameserver: str) -> bool:
+    """Whether a server, as it is set, is on this machine or in a network that is nobody else's."""
+    return ipaddress.ip_address(_nameserver(nameserver).answer_nameserver()).is_private
+
+
 def load() -> None:
     """Import what dnspython would import when it first meets a record of a kind: by then we may not be allowed to."""
     dns.rdata.load_all_types()  # type: ignore[no-untyped-call]

@@ -11,6 +11,7 @@ from mailsrv.config import Config
 from mailsrv.host import listening
 from mailsrv.host.certificates import expiry
 from mailsrv.host.privileges import user_exists
+from mailsrv.host.resolver import is_near
 from mailsrv.host.supervisor import Supervisor, SupervisorError
 from mailsrv.host.tls import Certificates
 from mailsrv.model.mistake import Mistake
@@ -19,6 +20,7 @@ from mailsrv.store.durable import has_honest_syncfs
 from mailsrv.store.lines import read_text
 from mailsrv.work.instance import acting_as, owner_is_missing
 from mailsrv.work.keyring import Keyring
+from mailsrv.work.policies import trusts_resolver
 from mailsrv.work.routing import Directory
 
 MAX_SOCKET_PATH: Final = 107  # octets, unix(7)
@@ -48,6 +50,7 @@ def check(config: Config) -> list[Finding]:
         *_tls_pairs(config),
         *lmtp(config),
         *_signing(config),
+        *_resolver(config),
         *_supervisor(config),
     ]
 
@@ -139,6 +142,17 @@ def _signing(config: Config) -> Iterator[Finding]:
         elif file.path.stat().st_mode & 0o077:
             problem = "expected to be for that user alone, as by chmod 600"
         yield Finding("dkim", str(file.path), problem)
+
+
+def _resolver(config: Config) -> Iterator[Finding]:
+    """Whose word DANE is heeded by; AD of a server that is far away is what anybody on the way makes of it."""
+    if not config.policies.trusted_resolver:
+        return
+    problem = "" if trusts_resolver(config) else "expected nameservers in [dns]; without them there is no DANE"
+    far = [each for each in config.dns.nameservers if not is_near(each)]
+    if far:
+        problem = f"expected servers on this machine or a private network, not {', '.join(far)}"
+    yield Finding("trusted_resolver", ", ".join(config.dns.nameservers), problem)
 
 
 def lmtp(config: Config) -> Iterator[Finding]:

@@ -56,11 +56,17 @@ class Demand:
 NOTHING: Final = Demand()
 
 
+def trusts_resolver(config: Config) -> bool:
+    """Whether AD is believed: of servers that are named, as those of /etc/resolv.conf may be anybody's, by DHCP say."""
+    return config.policies.trusted_resolver and bool(config.dns.nameservers)
+
+
 class Policies:
     """Knows what is asked. For any number of threads; a question may take as long as the DNS and a web server do."""
 
     def __init__(self, config: Config, ask: Ask, fetch: Fetch | None = None) -> None:
         self._settings = config.policies
+        self._is_trusting = trusts_resolver(config)
         self._folder = config.sts_policies
         self._ask = ask
         self._fetch = fetch or self._fetched
@@ -74,7 +80,7 @@ class Policies:
         domain, host = domain_key(domain), domain_key(host)
         if not sts_policies.is_name(domain) or not sts_policies.is_name(host):
             return NOTHING
-        if is_authentic and self._settings.trusted_resolver and (found := self._dane(domain, host, port)) is not None:
+        if is_authentic and self._is_trusting and (found := self._dane(domain, host, port)) is not None:
             return found
         return self._sts(domain, host) if self._settings.mta_sts else NOTHING
 

@@ -18,9 +18,10 @@ from mailsrv.host.https import FetchError
 from mailsrv.host.resolver import Absent, Answer, Found, Kind, Trouble
 from mailsrv.protocol.mta_sts import MOST_OCTETS, Mode
 from mailsrv.settings_outgoing import Policies as Settings
+from mailsrv.settings_relay import Dns
 from mailsrv.store import sts_policies
-from mailsrv.work import policies
-from mailsrv.work.policies import NOTHING, Policies
+from mailsrv.work import checks, policies
+from mailsrv.work.policies import NOTHING, Policies, trusts_resolver
 from tests.work.authority import Certified, authority, certified
 from tests.work.instance import make
 
@@ -155,6 +156,18 @@ def test_a_policy_of_none_an_address_and_the_setting_ask_for_nothing(config: Con
     assert policies_of(config, world).demand("[127.0.0.1]", "[127.0.0.1]", 25, is_authentic=False) == NOTHING
     world.policy = b"version: STSv1\nmode: none\nmax_age: 1000\n"
     assert policies_of(config, world).demand("a.example", "mx.a.example", 25, is_authentic=False) == NOTHING
+
+
+def test_only_a_server_that_is_named_can_be_trusted_and_check_names_one_that_is_far_away(config: Config) -> None:
+    trusted = replace(config, policies=Settings(trusted_resolver=True))
+    named = replace(trusted, dns=Dns(("[::1]:5353", "10.1.2.3")))
+    far = replace(trusted, dns=Dns(("127.0.0.1", "8.8.8.8:53")))
+    assert [trusts_resolver(each) for each in (config, trusted, named, far)] == [False, False, True, True]
+    found = {id(each): [*checks._resolver(each)] for each in (config, trusted, named, far)}
+    assert found[id(config)] == []
+    assert "expected nameservers in [dns]" in found[id(trusted)][0].problem
+    assert found[id(named)][0].is_good
+    assert found[id(far)][0].problem == "expected servers on this machine or a private network, not 8.8.8.8:53"
 
 
 # --- the web server --------------------------------------------------------------------------------

@@ -145,6 +145,7 @@ class Desk:
             with self._ours():
                 for entry_id in self._spool.asked_again():
                     self._schedule.look_again(entry_id)
+                    self._suspects.add(entry_id)  # who knows what was done of it before it was held
 
     def _settle(self, batch: Sequence[tuple[State, EntryId]]) -> None:
         """Plan these, carry it out, and tell the senders of what was tried in vain for long."""

@@ -31,6 +31,7 @@ from tests.work.instance import (
     fetch_and_delete,
     ledger_of,
     letters,
+    maildir_of,
     make,
     names_in,
     unfinished,
@@ -186,6 +187,23 @@ def test_listing_writes_nothing(config: Config) -> None:
     before = state_of(config)
     assert len(queue(config)) == 2
     assert state_of(config) == before
+
+
+def test_what_was_delivered_before_a_power_loss_is_not_delivered_again_when_it_is_released(
+    config: Config, spool: Spool
+) -> None:
+    entry_id = accept(config, "bob@example.org")
+    octets = spool.path(State.NEW, entry_id).read_bytes()
+    deliver(config)
+    (letter,) = (maildir_of(config, "bob") / "new").iterdir()
+    letter.rename(maildir_of(config, "bob") / "cur" / f"{letter.name}:2,S")  # it was read meanwhile
+    spool.path(State.NEW, entry_id).write_bytes(octets)  # its removal was lost
+    Operator(config).hold(entry_id)
+    running = decider_of(config)
+    assert Operator(config).release(entry_id) == "new/"
+    running.decide()
+    assert len(letters(config, "bob")) == 1
+    assert unfinished(config) == []
 
 
 def test_an_entry_that_cannot_be_read_is_listed_with_the_others_and_says_why(config: Config, spool: Spool) -> None:

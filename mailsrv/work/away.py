@@ -3,7 +3,9 @@
 The answer and the note that it was given are renamed in one batch, so that no crash comes between them.
 """
 
+import itertools
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -60,11 +62,12 @@ class Answerer:
         if away is None or not away.holds_on(datetime.now(UTC).astimezone().date()):
             return
         try:
-            fields = {field.name: field for field in reversed(split_fields(attempt.header))}
+            everything = split_fields(attempt.header)
         except HeaderError:  # what is no header says nothing of who is to be answered
             return
-        if not self._is_for_a_person(goal, sender, fields):
+        if not self._is_for_a_person(goal, sender, everything):
             return
+        fields = {field.name: field for field in reversed(everything)}
         try:
             answered = Answered(mailbox_path(self._mail, goal.mailbox))
             pair = (goal.mailbox.key, sender.key)
@@ -76,18 +79,19 @@ class Answerer:
         except OSError as error:
             attempt.wait_for([destination], error)
 
-    def _is_for_a_person(self, goal: Goal, sender: Mailbox, fields: dict[str, Field]) -> bool:
-        """RFC 3834 §2: sent by somebody, and to this account by name."""
-        values = {name: field.value.lower() for name, field in fields.items()}
-        if values.get("auto-submitted", "no").partition(";")[0].strip() != "no":
+    def _is_for_a_person(self, goal: Goal, sender: Mailbox, fields: Sequence[Field]) -> bool:
+        """RFC 3834 §2: sent by somebody, and to this account by name; a field that stands twice counts twice."""
+        values = [(field.name, field.value.lower().strip()) for field in fields]
+        if any(value.partition(";")[0].strip() != "no" for name, value in values if name == "auto-submitted"):
             return False
-        if any(name.startswith("list-") for name in values) or values.get("precedence") in _BULK:
+        if any(name.startswith("list-") or (name == "precedence" and value in _BULK) for name, value in values):
             return False
-        suppressed = {word.strip() for word in values.get("x-auto-response-suppress", "").split(",")}
+        words = [value.split(",") for name, value in values if name == "x-auto-response-suppress"]
+        suppressed = {word.strip() for word in itertools.chain.from_iterable(words)}
         if suppressed & {"all", "oof", "autoreply"} or _PROGRAM.fullmatch(sender.local_part.lower()):
             return False
         try:
-            named = mailboxes((field for field in fields.values()), _RECIPIENT_FIELDS)
+            named = mailboxes(fields, _RECIPIENT_FIELDS)
         except HeaderError:
             return False
         account = goal.account

@@ -90,6 +90,9 @@ def changed(old: bytes, new: bytes) -> bytes:
         HEADER + b"Auto-Submitted: auto-generated\r\n",
         HEADER + b"auto-submitted: AUTO-REPLIED (vacation)\r\n",
         HEADER + b"Precedence: Bulk\r\n",
+        HEADER + b"Auto-Submitted: no\r\nAuto-Submitted: auto-generated\r\n",
+        HEADER + b"Precedence: first-class\r\nPrecedence: list \r\n",
+        HEADER + b"X-Auto-Response-Suppress: DR\r\nX-Auto-Response-Suppress: AutoReply\r\n",
         HEADER + b"List-Id: <x.y>\r\n",
         HEADER + b"List-Unsubscribe: <mailto:x@y>\r\n",
         HEADER + b"X-Auto-Response-Suppress: DR, OOF\r\n",
@@ -129,6 +132,7 @@ def test_programs_and_oneself_are_not_answered(tmp_path: Path, sender: str) -> N
     [
         HEADER + b"Auto-Submitted: no\r\n",
         changed(b"To: Bob", b"Cc: Bob"),
+        changed(b"To: Bob", b"To: carol@example.org\r\nTo: Bob"),
         changed(b"<bob@example.org>", b"<INFO@example.org>, carol@example.org"),
         changed(b"bob@example.org", b"bob+shop@example.org"),
     ],

@@ -9,6 +9,7 @@ from typing import Final
 
 END: Final = b"\r\n.\r\n"
 _LINE_START: Final = b"\r\n"
+_DOT: Final = b"\r\n."
 
 
 class ContentReader:
@@ -25,19 +26,21 @@ class ContentReader:
     def feed(self, octets: bytes) -> tuple[bytes, bytes]:
         """Content found so far and, once `ended`, the octets after its end."""
         window = self._held + octets
-        end = window.find(END)
+        dot = window.find(_DOT)  # most of what comes has none, and needs no other look
+        end = window.find(END, dot) if dot >= 0 else -1
         if end >= 0:
             self.ended = True
-            return self._clean(window[: end + 2]), window[end + len(END) :]
+            return self._clean(window[: end + 2], dot), window[end + len(END) :]
         keep = _length_of_possible_end(window)
         self._held = window[len(window) - keep :]
-        return self._clean(window[: len(window) - keep]), b""
+        return self._clean(window[: len(window) - keep], dot), b""
 
-    def _clean(self, octets: bytes) -> bytes:
+    def _clean(self, octets: bytes, dot: int) -> bytes:
+        """Without the dots that were doubled; `dot` is where the first one may be, negative if there is none."""
         if not octets:
             return octets
         # A split never parts CR from LF: a CR at the end of the window is always held back.
-        content = octets.replace(b"\r\n.", b"\r\n")
+        content = octets.replace(_DOT, _LINE_START) if dot >= 0 else octets
         content, self._virtual = content[self._virtual :], 0
         return content
 

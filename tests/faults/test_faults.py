@@ -277,6 +277,18 @@ def test_a_spool_that_is_deleted_and_made_again(config: Config) -> None:
         assert_arrived_once(config, bob=1)
 
 
+def test_a_spool_that_somebody_deletes_and_makes_again_is_heard_of_again(config: Config) -> None:
+    with Running(config) as delivery:
+        delivery.wait_turns(1)
+        with delivery.stopped():
+            shutil.rmtree(config.spool)
+            config.spool.mkdir()
+            drop(config, "a.eml", MAIL)
+        wait_until(lambda: delivery.facts().get("watched_anew"), "it watches what is there now")
+        wait_until(lambda: delivery.facts().get("problems") == [], "nothing is wrong with that")
+        assert_arrived_once(config, bob=1)
+
+
 def test_a_mailbox_that_is_deleted_and_made_again(config: Config) -> None:
     with Running(config):
         drop(config, "a.eml", MAIL)

@@ -3,6 +3,8 @@
 DOMAIN is in A-labels and small letters. A key changes its stage by a rename, so that it has one and only one.
 """
 
+import contextlib
+import errno
 import os
 import re
 from dataclasses import dataclass
@@ -12,6 +14,7 @@ from typing import Final
 
 from mailsrv.store import durable
 
+_LOOKS: Final = 20  # at a folder that changes
 # RFC 6376 §3.1: sub-domains; one label here, as no dot tells it from the stage.
 _SELECTOR: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
 
@@ -54,24 +57,29 @@ def domains(folder: Path) -> list[str]:
 def key_files(folder: Path, domain: str) -> list[KeyFile]:
     """The keys of a domain by their selectors, none where it has no folder; raises OSError.
 
-    Other files are somebody's notes, and are left alone.
+    Other files are somebody's notes, and are left alone. Where a key changes its stage just now, it is looked again:
+    for the moment in which it has neither name, a domain would seem to have no keys.
     """
-    found = []
-    try:
-        names = sorted(os.listdir(folder / domain))
-    except FileNotFoundError:
-        return []
-    for name in names:
-        selector, _, end = name.rpartition(".")
-        if end in {stage.value for stage in Stage} and is_selector(selector):
-            path = folder / domain / name
-            try:
-                status = path.stat()
-            except FileNotFoundError:  # it has just changed its stage
-                continue
-            seen = (status.st_mtime_ns, status.st_size, status.st_ino)
-            found.append(KeyFile(domain, selector, Stage(end), path, seen))
-    return found
+    for _ in range(_LOOKS):
+        try:
+            names = sorted(os.listdir(folder / domain))
+        except FileNotFoundError:
+            return []
+        with contextlib.suppress(FileNotFoundError):
+            return [_key_file(folder, domain, name) for name in names if _is_key(name)]
+    raise FileNotFoundError(errno.ENOENT, "the keys never stay as they are", str(folder / domain))
+
+
+def _is_key(name: str) -> bool:
+    selector, _, end = name.rpartition(".")
+    return end in {stage.value for stage in Stage} and is_selector(selector)
+
+
+def _key_file(folder: Path, domain: str, name: str) -> KeyFile:
+    path = folder / domain / name
+    status = path.stat()
+    selector, _, end = name.rpartition(".")
+    return KeyFile(domain, selector, Stage(end), path, (status.st_mtime_ns, status.st_size, status.st_ino))
 
 
 def write_key(folder: Path, domain: str, selector: str, stage: Stage, pem: bytes) -> None:

@@ -4,11 +4,13 @@ A new selector is published before it signs, and an old one stays published afte
 keys change without a message that cannot be verified: `rotate` makes the next keys, `activate` has them sign.
 """
 
+import contextlib
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.host.signing import Algorithm, SigningKey, make_key, read_key
@@ -16,6 +18,8 @@ from mailsrv.model.mistake import Mistake
 from mailsrv.store import signing_keys
 from mailsrv.store.signing_keys import KeyFile, Stage
 from mailsrv.work.instance import acting_as
+
+LOOKS: Final = 5  # at keys that change
 
 
 class KeysError(Exception):
@@ -53,7 +57,10 @@ class Keyring:
 
         `domain` is in A-labels. A listing and a stat for each key where nothing has changed.
         """
-        files = signing_keys.key_files(self._folder, domain)
+        for _ in range(LOOKS):
+            files = signing_keys.key_files(self._folder, domain)
+            with contextlib.suppress(FileNotFoundError):  # retired just now: the next ones are there
+                return [self.key(each) for each in files if each.stage is Stage.SIGNS]
         return [self.key(each) for each in files if each.stage is Stage.SIGNS]
 
     def key(self, file: KeyFile) -> Key:

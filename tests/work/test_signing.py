@@ -211,6 +211,29 @@ def test_keys_change_while_the_relay_runs_and_every_message_is_verified(config: 
     sender.stop()
 
 
+@pytest.mark.parametrize("where", ["os.listdir", "_read"])
+def test_keys_that_change_while_they_are_looked_at_sign_all_the_same(
+    config: Config, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    """Between the listing and the look at each file, and just before one is read."""
+    make_keys(config, "one")
+    make_keys(config, "two")
+    module = os if where == "os.listdir" else keyring
+    real = getattr(module, where.rpartition(".")[2])
+    calls: list[object] = []
+
+    def interrupted(*args: object) -> object:
+        calls.append(args)
+        found = real(*args) if where == "os.listdir" else None
+        if len(calls) == 1:
+            keyring.activate(config, DOMAIN)
+        return found if found is not None else real(*args)
+
+    monkeypatch.setattr(module, where.rpartition(".")[2], interrupted)
+    signer, now = Signer(config), datetime.now(UTC)
+    assert signer.front(new_entry_id(now), Arrival(now, "send"), iter([MESSAGE])).count(b"s=two-") == 2
+
+
 def test_what_cannot_be_done_with_the_keys_is_refused(config: Config) -> None:
     make_keys(config, "one")
     with pytest.raises(KeysError, match="selector one-rsa already"):

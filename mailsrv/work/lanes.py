@@ -167,18 +167,20 @@ class Lanes:
 
     # --- workers -----------------------------------------------------------------------------------
 
+    def _slow(self) -> int:
+        """Connections on which nothing moves; within the condition."""
+        now = time.monotonic()
+        return sum(1 for each in self._workers if now - each.moved > SLOW)
+
     def _has_place(self) -> bool:
         """Whether there may be one connection more; within the condition."""
-        most, now = self._settings.max_connections, time.monotonic()
-        if len(self._workers) < most:
-            return True
-        slow = sum(1 for each in self._workers if now - each.moved > SLOW)
-        return len(self._workers) - min(slow, MOST_SLOW * most) < most
+        most = self._settings.max_connections
+        return len(self._workers) < most or len(self._workers) - min(self._slow(), MOST_SLOW * most) < most
 
     def _is_pressed(self) -> bool:
-        """Whether a destination waits for its first connection, and there is no place for one."""
+        """Whether a destination waits for its first connection, and slow ones keep it from that."""
         with self._changed:
-            return bool(self._unmanned) and not self._has_place()
+            return bool(self._unmanned) and self._slow() > MOST_SLOW * self._settings.max_connections
 
     def _man(self, lane: Lane) -> None:
         """Have somebody work on a lane, as far as that may be; within the condition."""

@@ -131,7 +131,7 @@ def relaying(config: Config, *servers: Server, **settings: object) -> Config:
 def by_mx(config: Config, nameserver: str, port: int, **settings: object) -> Config:
     """The configuration with MX asked of this nameserver, for hosts that listen at this port."""
     relay = replace(Relay(mx=True, port=port, connect_timeout=5), **settings)  # type: ignore[arg-type]
-    dns = Dns((nameserver,), timeout=0.5, lifetime=1)
+    dns = Dns((nameserver,), timeout=5, lifetime=10)
     return replace(config, relay=relay, dns=dns, delivery=replace(config.delivery, retry_after=(3600.0,)))
 
 

@@ -412,3 +412,10 @@ def test_bcc_never_leaves(config: Config, server: Server, header: bytes, left: b
     assert sent["dave"] == b"Received: from a test\r\n" + left + body
     assert sent["erin"] == b"Received: from a test\r\n" + header + body
     assert_all_is_told(config)
+
+
+def test_a_report_that_is_relayed_keeps_the_null_reverse_path(config: Config, server: Server) -> None:
+    entry_for(config, "dave@example.net", sender="")
+    send_on(relaying(config, server))
+    assert [(sender, to) for sender, to, _ in server.taken] == [("", ["dave"])]
+    assert_all_is_told(config)

@@ -11,6 +11,7 @@ import pytest
 from mailsrv.config import Config
 from mailsrv.model import outcome
 from mailsrv.model.reply import Reply
+from mailsrv.settings_relay import Dns
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.lanes import MOST_LOSSES
@@ -148,7 +149,8 @@ def test_trouble_with_the_dns_is_not_and_the_operator_hears_of_it(config: Config
         entry_for(config, f"a@d{number}.example")
     with socket.socket(type=socket.SOCK_DGRAM) as silent:
         silent.bind(("127.0.0.1", 0))
-        sender = sender_of(by_mx(config, f"127.0.0.1:{silent.getsockname()[1]}", 25))
+        impatient = Dns((f"127.0.0.1:{silent.getsockname()[1]}",), timeout=0.2, lifetime=0.5)
+        sender = sender_of(replace(by_mx(config, "", 25), dns=impatient))
         settle(sender)
     assert len(remote(config)) == 6
     assert letters(config, "alice") == []

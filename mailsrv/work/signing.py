@@ -46,7 +46,11 @@ class Signer:
 
     def __init__(self, config: Config) -> None:
         self._settings = config.dkim
-        self._ours = frozenset(map(domain_key, config.domains))
+        # Of a domain and one below it, the one below is looked at first.
+        self._ours = tuple(sorted(map(domain_key, config.domains), key=len, reverse=True))
+        hostname = domain_key(config.hostname)
+        is_below = any(hostname.endswith(f".{each}") for each in self._ours)
+        self._known = frozenset([*self._ours, *([hostname] if is_below else [])])
         self._keyring = Keyring(config.dkim_keys)
 
     def problems(self) -> list[str]:
@@ -84,10 +88,14 @@ class Signer:
         authors = mailboxes(split_fields(header), frozenset({"from"}))
         domains = {domain_key(each.domain) for each in authors}
         is_ours = arrival is None or arrival.is_ours
-        if is_ours and len(domains) == 1 and domains <= self._ours:
-            return domains.pop()
-        # Who is not known to be ours may claim to be: that is not to be vouched for on any setting.
-        return "" if is_ours or domains & self._ours else domain_key(self._settings.sign_forwarded)
+        if not is_ours:
+            # Who is not known to be ours may claim to be: that is not to be vouched for on any setting.
+            return "" if domains & self._known else domain_key(self._settings.sign_forwarded)
+        if len(domains) != 1 or not domains <= self._known:
+            return ""
+        (domain,) = domains
+        # Reports are from the server's own name, which is vouched for by the domain that it belongs to.
+        return domain if domain in self._ours else next(each for each in self._ours if domain.endswith(f".{each}"))
 
     def _fields(self, keys: list[Key], read: _Read, moment: int) -> bytes:
         expires = moment + self._settings.expire_days * DAY if self._settings.expire_days else 0

@@ -55,6 +55,19 @@ def test_what_was_submitted_is_signed_by_both_keys_and_the_spool_keeps_its_octet
     assert b"x=" not in message.partition(b"h=")[0]
 
 
+@pytest.mark.parametrize(("hostname", "is_signed"), [("mail.example.org", True), ("mail.example.com", False)])
+def test_a_report_is_signed_for_the_domain_that_the_server_belongs_to(
+    config: Config, server: Server, hostname: str, is_signed: bool
+) -> None:
+    keys = make_keys(config)
+    config = replace(config, hostname=hostname)
+    accept(config, "ghost@example.org", sender="dave@example.net")
+    deliver(config)
+    (message,) = left(config, server)
+    assert f"From: Mail Delivery System <postmaster@{hostname}>".encode() in message
+    assert len(verified(message, keys)) == (2 if is_signed else 0)
+
+
 def test_a_domain_of_any_script_is_signed_for_in_a_labels(config: Config, server: Server) -> None:
     config = replace(config, domains=(DOMAIN, "bücher.example"))
     keys = keyring.make(config, "xn--bcher-kva.example", "s", BOTH)

@@ -270,6 +270,14 @@ class Config:
         """Where a program lends its listening sockets."""
         return self.run / f"{program}.sockets"
 
+    def door_path(self, process: str) -> Path:
+        """A unix socket at which one of several processes answers `health`, and nobody else."""
+        return self.run / f"{process}.door"
+
+    def binding_path(self, program: str) -> Path:
+        """The lock of several processes of a program that are about to bind the same sockets."""
+        return self.run / f"{program}.binding"
+
     def ports(self) -> dict[str, int]:
         """Listener names with their ports, those that are switched off left out."""
         named = {name: getattr(self.listen, name) for name in PORT_OFFSETS}

@@ -41,7 +41,9 @@ HOMES = {
 }
 ONLY_IN_CLI = {"click", "rich"}
 NOT_IN_PROTOCOL = {"socket", "os", "time", "logging", "asyncio", "pathlib", "threading"}
-COMMON_IN_DAEMON = {f"mailsrv.daemon.{name}" for name in ("service", "server", "connection", "logins", "faults")}
+COMMON_IN_DAEMON = {
+    f"mailsrv.daemon.{name}" for name in ("service", "server", "sockets", "connection", "logins", "faults")
+}
 
 MAX_MODULE_LINES = 400
 MAX_FUNCTION_LINES = 40

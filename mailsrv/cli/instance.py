@@ -35,6 +35,7 @@ _PORT_BASE_HELP: Final = (
 @click.option("--port-base", type=click.IntRange(1, 65531), help=_PORT_BASE_HELP)
 @click.option("--standard-ports", is_flag=True, help="25, 587, 465, 110 and 995; takes root to start.")
 @click.option("--run-as", default="mailsrv", show_default=True, help="The user to become when started by root.")
+@click.option("--processes", type=click.IntRange(1, 64), default=1, show_default=True, help="Of smtp, and of pop3.")
 @click.option("--systemd", is_flag=True, help="Write DIR/mailsrv.service as well, a hardened unit.")
 def init(
     folder: Path,
@@ -44,6 +45,7 @@ def init(
     port_base: int | None,
     standard_ports: bool,
     run_as: str,
+    processes: int,
     systemd: bool,
 ) -> None:
     """Make a new instance in DIR.
@@ -64,7 +66,7 @@ def init(
         listen=listen,
     )
     configuration.parse(folder, configuration.render(wanted))  # before anything is made
-    made = work.write_settings(wanted)
+    made = work.write_settings(wanted, processes)
     os.chdir(folder)
     config = configuration.load(Path())
     more, password = work.complete(config)

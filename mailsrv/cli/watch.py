@@ -8,6 +8,7 @@ import click
 from mailsrv.cli.context import NOT_WELL, as_json, enter, enter_anyway, moment, print_json, print_table
 from mailsrv.host.supervisor import STOP_TIMEOUT, ProcessState, Supervisor
 from mailsrv.model.mistake import Mistake
+from mailsrv.model.program import processes_of
 from mailsrv.store import incidents
 from mailsrv.work import checks, outlook
 
@@ -54,19 +55,21 @@ def check(ctx: click.Context, is_json: bool) -> None:
 def restart(ctx: click.Context, service: str) -> None:
     """Restart one program: smtp, delivery, pop3, relay, health.
 
-    It finishes what it has begun, and no client gets a refused connection meanwhile.
+    It finishes what it has begun, and no client gets a refused connection meanwhile. Of several processes (smtp_00,
+    smtp_01) each is restarted in turn, or the one that is named.
     """
     config = enter(ctx)
     supervisor = Supervisor(config.supervisor_socket, STOP_TIMEOUT)
-    names = [each.name for each in supervisor.processes()]
-    if service not in names:
-        raise click.UsageError(f"there is no program {service!r}; expected one of: {', '.join(names)}")
-    running = {each.name for each in supervisor.processes() if each.state is ProcessState.RUNNING}
-    if service in running:
-        click.echo(f"{service} finishes what it has begun")
-        supervisor.stop(service)
-    supervisor.start(service)
-    click.echo(f"{service} runs again")
+    found = {each.name: each.state for each in supervisor.processes()}
+    wanted = processes_of(service, found)
+    if not wanted:
+        raise click.UsageError(f"there is no program {service!r}; expected one of: {', '.join(found)}")
+    for process in wanted:
+        if found[process] is ProcessState.RUNNING:
+            click.echo(f"{process} finishes what it has begun")
+            supervisor.stop(process)
+        supervisor.start(process)
+        click.echo(f"{process} runs again")
 
 
 def _print_outlook(seen: outlook.Outlook, kept: int) -> None:

@@ -15,9 +15,11 @@ from mailsrv.config import Config
 from mailsrv.daemon import service
 from mailsrv.daemon.connection import Connection, Unwelcome
 from mailsrv.daemon.logins import Login, LoginFailure
-from mailsrv.daemon.server import Server, listening_sockets
+from mailsrv.daemon.server import Server
+from mailsrv.daemon.sockets import listening_sockets
 from mailsrv.model.address import Mailbox
 from mailsrv.model.language import Language, language_of
+from mailsrv.model.program import is_first
 from mailsrv.protocol.pop3 import Session
 from mailsrv.protocol.pop3_events import (
     AuthenticationBegun,
@@ -78,7 +80,7 @@ class Pop3:
         self.hostname = config.hostname
         self.authenticator = authenticator
         self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
-        self.downloads = Downloads(Ledger(config.books, "pop3", config.ledger.keep_days))
+        self.downloads = Downloads(Ledger(config.books, server.name, config.ledger.keep_days))
         server.problems += [self.downloads.write, self._late]
         self._begun: dict[object, float] = {}  # when each of the workers began with what it has in hand
         self.policy = Policy(
@@ -350,14 +352,16 @@ class Pop3Connection(Connection[Session]):
 
 def main() -> None:
     """The console script."""
-    config, heart, sockets = service.start("pop3", lambda config: listening_sockets(config, "pop3", LISTENERS))
+    name = service.process_name("pop3")
+    config, heart, sockets = service.start(name, lambda config: listening_sockets(config, name, LISTENERS))
     directory = Directory(config)
     authenticator = Authenticator(config, directory)
-    server = Server("pop3", config, heart, authenticator.failures)
+    server = Server(name, config, heart, authenticator.failures)
     pop3 = Pop3(config, server, authenticator)
     expiry = Expiry(config, directory, server.count, pop3.downloads.expired)
     server.problems.append(lambda: "; ".join(expiry.problems))
-    expiry.start()
+    if is_first(name):
+        expiry.start()
     with pop3.workers:
         server.run(sockets, lambda listener: Pop3Connection(pop3, listener))
     expiry.stop()

@@ -10,7 +10,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final, cast
 
 import uvloop
@@ -20,8 +19,8 @@ from mailsrv.daemon.connection import Connection, Unwelcome
 from mailsrv.host import listening
 from mailsrv.host.listening import Lender, Sockets
 from mailsrv.host.tls import Certificates
-from mailsrv.model.mistake import Mistake
 from mailsrv.model.peer import client_of, parse_peer
+from mailsrv.model.program import program_of
 from mailsrv.settings import Pop3, Smtp
 from mailsrv.store.failed_logins import FailedLogins
 from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
@@ -30,7 +29,6 @@ logger = logging.getLogger(__name__)
 
 IDLE_SWEEP: Final = 2.0  # seconds between looks at who has been silent
 TLS_LISTENERS: Final = frozenset({"submissions", "pop3s"})
-LMTP: Final = "lmtp"
 
 
 class Server:
@@ -46,7 +44,7 @@ class Server:
         self.steps = heart.steps
         self._heart = heart
         self._config = config
-        self._settings: Smtp | Pop3 = config.smtp if name == "smtp" else config.pop3
+        self._settings: Smtp | Pop3 = config.smtp if program_of(name) == "smtp" else config.pop3
         self._failed_logins = failed_logins
         self._proxies = [ipaddress.ip_network(each) for each in config.listen.proxies]
         self._connections: set[Connection[Any]] = set()
@@ -176,36 +174,3 @@ class Server:
             await asyncio.sleep(0.02)
         for connection in list(self._connections):
             connection.transport.abort()
-
-
-def listening_sockets(config: Config, name: str, listeners: tuple[str, ...]) -> dict[str, socket.socket]:
-    """The sockets for the listeners of this program: borrowed from whoever holds them, else bound; raises Mistake."""
-    wanted = _wanted(config, listeners)
-    found: dict[str, socket.socket] = {}
-    for lender in ("health", name):
-        for label, listener in listening.borrow(config.sockets_path(lender)).items():
-            if label in wanted and label not in found and listening.is_reachable(listener):
-                logger.info("borrowed %s", label)
-                found[label] = listener
-            else:
-                listener.close()
-    for label in wanted.keys() - found.keys():
-        try:
-            found[label] = wanted[label]()
-        except OSError as error:
-            raise Mistake(config.path, 0, f"{label}: {error.strerror}") from error
-    return found
-
-
-def _wanted(config: Config, listeners: tuple[str, ...]) -> dict[str, Callable[[], socket.socket]]:
-    """How each listener that is to be there is bound, by its label."""
-    address = config.listen.address
-    wanted: dict[str, Callable[[], socket.socket]] = {
-        listening.label(each, address, port): functools.partial(listening.bind, address, port)
-        for each, port in config.ports().items()
-        if each in listeners
-    }
-    if LMTP in listeners and config.listen.lmtp:
-        path = Path(config.listen.lmtp)
-        wanted[listening.unix_label(LMTP, path)] = functools.partial(listening.bind_unix, path)
-    return wanted

@@ -17,6 +17,7 @@ from mailsrv.host import stacks
 from mailsrv.host.memory import keep_freed_memory
 from mailsrv.host.privileges import Capability, NoSuchUserError, drop_privileges, end_with_parent
 from mailsrv.model.mistake import Mistake
+from mailsrv.model.program import program_of
 from mailsrv.store.heartbeat import Heart
 
 T = TypeVar("T")
@@ -35,8 +36,14 @@ _NEEDED_LATER: Final = (
 )
 
 
+def process_name(program: str) -> str:
+    """What supervisord calls this process: the program's name, or one of several such as `smtp_01`."""
+    told = os.environ.get("SUPERVISOR_PROCESS_NAME", "")
+    return told if program_of(told) == program else program
+
+
 def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...] = ()) -> tuple[Config, Heart, T]:
-    """Begin as the program of this supervisor name; `prepare` is done before privileges are dropped (to bind ports).
+    """Begin as the process of this supervisor name; `prepare` is done before privileges are dropped (to bind ports).
 
     `keep` is what is not dropped. Where the configuration is not usable, ends the process with a line that says why.
     """
@@ -70,7 +77,8 @@ def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...
 
 
 def _root_argument(name: str) -> Path:
-    parser = argparse.ArgumentParser(prog=f"mailsrv-{name}", description=f"The {name} program of mailsrv.")
+    program = program_of(name)
+    parser = argparse.ArgumentParser(prog=f"mailsrv-{program}", description=f"The {program} program of mailsrv.")
     parser.add_argument("--root", type=Path, default=Path(os.environ.get("MAILSRV_ROOT", ".")), help="the instance")
     root: Path = parser.parse_args().root
     return root

@@ -14,7 +14,8 @@ from mailsrv.config import Config
 from mailsrv.daemon import service
 from mailsrv.daemon.connection import Connection, Unwelcome
 from mailsrv.daemon.logins import Login, LoginFailure
-from mailsrv.daemon.server import Server, listening_sockets
+from mailsrv.daemon.server import Server
+from mailsrv.daemon.sockets import listening_sockets
 from mailsrv.model import reply, trace
 from mailsrv.model.address import ReversePath
 from mailsrv.model.envelope import Arrival, Envelope
@@ -89,7 +90,7 @@ class Smtp:
         self.gauge = Gauge(directory, config.mail)
         self.authenticator = authenticator
         self.spool = Spool(config.spool)
-        self.ledger = Ledger(config.books, "smtp", config.ledger.keep_days)
+        self.ledger = Ledger(config.books, server.name, config.ledger.keep_days)
         self.stock = Stock(self.spool.spares.folder)
         self.commits = GroupCommit(server.call_from_thread, self.ledger, self.stock)
         server.problems.append(lambda: self.ledger.problem)
@@ -260,10 +261,11 @@ def _line_of(entry_id: EntryId, envelope: Envelope, facts: dict[str, str], octet
 
 def main() -> None:
     """The console script."""
-    config, heart, sockets = service.start("smtp", lambda config: listening_sockets(config, "smtp", tuple(SERVICES)))
+    name = service.process_name("smtp")
+    config, heart, sockets = service.start(name, lambda config: listening_sockets(config, name, tuple(SERVICES)))
     directory = Directory(config)
     authenticator = Authenticator(config, directory)
-    server = Server("smtp", config, heart, authenticator.failures)
+    server = Server(name, config, heart, authenticator.failures)
     smtp = Smtp(config, server, directory, authenticator)
     server.run(sockets, lambda listener: SmtpConnection(smtp, listener), smtp.commits.is_alive)
 

@@ -9,12 +9,15 @@ MOST_OCTETS: Final = 1_000_000  # of a line
 
 
 class LineClient:
-    """A connection; `seconds` are for everything together. Raises OSError; TimeoutError when the time is over."""
+    """A connection; without a port, `address` is the path of a unix socket.
+
+    `seconds` are for everything together. Raises OSError; TimeoutError when the time is over.
+    """
 
     def __init__(self, address: str, port: int, seconds: float, *, is_tls: bool = False, preface: bytes = b"") -> None:
         self._deadline = time.monotonic() + seconds
         self._held = b""
-        self._socket = socket.create_connection((address, port), timeout=seconds)
+        self._socket = _connected(address, port, seconds)
         try:
             self.send(preface)
             if is_tls:
@@ -57,3 +60,16 @@ def _unverified() -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     return context
+
+
+def _connected(address: str, port: int, seconds: float) -> socket.socket:
+    if port:
+        return socket.create_connection((address, port), timeout=seconds)
+    client = socket.socket(socket.AF_UNIX)
+    try:
+        client.settimeout(seconds)
+        client.connect(address)
+    except BaseException:
+        client.close()
+        raise
+    return client

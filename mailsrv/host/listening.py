@@ -6,6 +6,7 @@ keeps; a starting process borrows before it binds. So no client gets a refused c
 
 import contextlib
 import errno
+import fcntl
 import json
 import logging
 import os
@@ -13,7 +14,7 @@ import socket
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -66,6 +67,17 @@ def bind_unix(path: Path) -> socket.socket:
         listener.close()
         raise
     return listener
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Within, no other process is, that comes by the same path; raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(fd)
 
 
 def is_reachable(listener: socket.socket) -> bool:

@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from supervisor.childutils import get_headers, listener
 
+from mailsrv.model.program import supervisor_name
+
 TIMEOUT: Final = 10.0  # seconds until a supervisord that does not answer counts as out of reach
 STOP_TIMEOUT: Final = 40.0  # the same for what waits for a program to stop or start: above stopwaitsecs
 
@@ -36,7 +38,7 @@ class ProcessState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ProcessInfo:
-    """A program as supervisord sees it; `pid` is 0 where there is no process, `uptime` in seconds since its start."""
+    """A process of a program; `pid` is 0 while there is none, `uptime` in seconds since its start."""
 
     name: str
     state: ProcessState
@@ -74,19 +76,19 @@ class Supervisor:
 
     def kill(self, name: str) -> None:
         """End a program's process at once; supervisord starts it again. Raises SupervisorError."""
-        self._call("supervisor.signalProcess", name, "KILL")
+        self._call("supervisor.signalProcess", supervisor_name(name), "KILL")
 
     def finish(self, name: str) -> None:
         """Have a program's process finish and end; supervisord starts it again. Raises SupervisorError."""
-        self._call("supervisor.signalProcess", name, "TERM")
+        self._call("supervisor.signalProcess", supervisor_name(name), "TERM")
 
     def start(self, name: str, *, waits: bool = True) -> None:
         """Start a program, and wait until it runs; raises SupervisorError."""
-        self._call("supervisor.startProcess", name, waits)
+        self._call("supervisor.startProcess", supervisor_name(name), waits)
 
     def stop(self, name: str) -> None:
         """Stop a program, and wait until it has ended; raises SupervisorError."""
-        self._call("supervisor.stopProcess", name, True)
+        self._call("supervisor.stopProcess", supervisor_name(name), True)
 
     def shut_down(self) -> None:
         """End supervisord and all programs; raises SupervisorError."""

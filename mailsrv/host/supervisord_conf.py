@@ -42,8 +42,8 @@ killasgroup=true
 
 _PROGRAM = """
 [program:{name}]
-{common}redirect_stderr=true
-stdout_logfile=%(here)s/var/log/{name}.log
+{common}{copies}redirect_stderr=true
+stdout_logfile=%(here)s/var/log/{log}.log
 stdout_logfile_maxbytes=5MB
 stdout_logfile_backups=3
 """
@@ -60,17 +60,32 @@ stderr_logfile_backups=3
 """
 
 
+# Several processes of a program share its listening sockets, and are named by this.
+_COPIES: Final = """\
+numprocs={number}
+process_name=%(program_name)s_%(process_num)02d
+"""
+SHARING: Final = frozenset({"smtp", "pop3"})  # programs of which there may be several processes
+
+
 # Tries after which supervisord gives a program up. With a broken configuration nobody is left to start `health`.
 _RETRIES: Final = {"retries": 20, "after": "after the last one, health goes on trying"}
 _FOR_EVER: Final = {"retries": 10_000, "after": "in effect for ever"}
 
 
-def render(command_of: Callable[[str], str]) -> str:
-    """The file; `command_of` gives the command of a program such as `smtpd`, quoted as a shell would need it."""
+def render(command_of: Callable[[str], str], processes: int = 1) -> str:
+    """The file; `command_of` gives the command of a program such as `smtpd`, quoted as a shell would need it.
+
+    `processes` are for each of those that may have several.
+    """
     programs = [
-        _PROGRAM.format(name=name, common=_COMMON.format(command=command_of(program), **_RETRIES))
-        for name, program in PROGRAMS.items()
+        _program(name, command_of(program), processes if name in SHARING else 1) for name, program in PROGRAMS.items()
     ]
     name, program = LISTENER
     common = _COMMON.format(command=command_of(program), **_FOR_EVER)
     return _HEAD + "".join(programs) + _LISTENER.format(name=name, common=common)
+
+
+def _program(name: str, command: str, processes: int) -> str:
+    copies, log = (_COPIES.format(number=processes), f"{name}_%(process_num)02d") if processes > 1 else ("", name)
+    return _PROGRAM.format(name=name, common=_COMMON.format(command=command, **_RETRIES), copies=copies, log=log)

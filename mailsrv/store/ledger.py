@@ -25,7 +25,7 @@ Line: TypeAlias = dict[str, Any]
 MOST_OCTETS: Final = 64 * 1024 * 1024  # of one file
 MOST_WAITING: Final = 200_000  # lines kept in memory while they cannot be written; the oldest go first
 BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_NAME: Final = re.compile(r"([a-z0-9]+)-(\d{8})\.(\d+)\.jsonl")
+_NAME: Final = re.compile(r"([a-z0-9_]+)-(\d{8})\.(\d+)\.jsonl")
 _BEGUN: Final = "begun"
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode  # in ASCII: any name fits, also one of odd octets
 

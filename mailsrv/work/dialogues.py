@@ -18,12 +18,12 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Where a program is reached."""
+    """Where a program is reached; without a port, `address` is the path of a unix socket."""
 
     address: str
-    port: int
-    is_tls: bool
-    preface: bytes
+    port: int = 0
+    is_tls: bool = False
+    preface: bytes = b""
 
     def open(self, seconds: float) -> LineClient:
         """A connection; raises OSError."""
@@ -44,6 +44,11 @@ def door(config: Config, program: str, *, for_password: bool = False) -> Door | 
             if name in ports:
                 return Door(str(address), ports[name], is_tls=False, preface=preface)
     return Door(str(address), ports[tls], is_tls=True, preface=preface) if tls in ports else None
+
+
+def own_door(config: Config, process: str) -> Door:
+    """Where to reach one of several processes of a program."""
+    return Door(str(config.door_path(process)))
 
 
 def greet(where: Door, program: str, seconds: float) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from mailsrv.config import Config
 from mailsrv.host.processes import is_there
 from mailsrv.host.supervisor import ProcessInfo, ProcessState, SupervisorError
+from mailsrv.model.program import processes_of, program_of
 from mailsrv.store import incidents
 from mailsrv.store.heartbeat import read_beat
 from mailsrv.store.remembered import recall, remember
@@ -84,7 +85,9 @@ class Healer:
         self._course.begin(process.name, symptom, now)
         self._next.append(Restart(process.name, symptom, rule.action, place=place))
         if step >= Step.NEIGHBOURS:
-            self._next += [Restart(each, symptom, Action.DRAIN) for each in NEIGHBOURS.get(process.name, ())]
+            self._next += [
+                Restart(each, symptom, Action.DRAIN) for each in NEIGHBOURS.get(program_of(process.name), ())
+            ]
         if step is Step.LOUD or self._course.is_storm(process.name, now):
             self._tell(process.name, symptom, place)
         self._remember()
@@ -122,6 +125,9 @@ class Healer:
 
     def _begin(self, restart: Restart, processes: Mapping[str, ProcessInfo], now: float) -> None:
         process = processes.get(restart.program)
+        if process is None:  # one of several, and the next after it
+            copies = processes_of(restart.program, processes)
+            self._next.extendleft(Restart(each, restart.symptom, restart.action) for each in reversed(copies))
         if process is None or not process.pid or process.state is not ProcessState.RUNNING:
             return  # stopped by a person, say: a neighbour that is not there needs no restart
         self._current = restart

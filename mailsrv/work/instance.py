@@ -27,8 +27,11 @@ from mailsrv.work import probes
 FIRST_USER = "admin"
 
 
-def write_settings(config: Config) -> list[str]:
-    """Write `mailsrv.toml` and `supervisord.conf` where they are missing; says what was made. Raises OSError."""
+def write_settings(config: Config, processes: int = 1) -> list[str]:
+    """Write `mailsrv.toml` and `supervisord.conf` where they are missing; says what was made. Raises OSError.
+
+    `processes` are of `smtp` and of `pop3`.
+    """
     config.root.mkdir(parents=True, exist_ok=True)
     made = []
     if not config.path.exists():
@@ -36,7 +39,7 @@ def write_settings(config: Config) -> list[str]:
         config.path.chmod(0o644)
         made.append(str(config.path))
     if not config.supervisord_conf.exists():
-        write_file(config.supervisord_conf, supervisord_conf.render(command_of).encode())
+        write_file(config.supervisord_conf, supervisord_conf.render(command_of, processes).encode())
         config.supervisord_conf.chmod(0o644)
         made.append(str(config.supervisord_conf))
     return made

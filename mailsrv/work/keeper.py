@@ -11,6 +11,7 @@ from typing import Final
 
 from mailsrv.host.listening import close_all
 from mailsrv.host.supervisor import ProcessState, StateChange
+from mailsrv.model.program import program_of
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Keeper:
 
     def take(self, change: StateChange, now: float) -> None:
         """Learn that a program has come to a new state."""
+        is_listening = program_of(change.name) in self._programs
         self._stopping.discard(change.name)
         self._stopped.discard(change.name)
         self._wanted.discard(change.name)
@@ -44,9 +46,9 @@ class Keeper:
             self._stopping.add(change.name)
         elif change.state is ProcessState.STOPPED:
             self._closing_since = now
-            if change.name in self._programs:
+            if is_listening:
                 self._stopped.add(change.name)
-        elif change.state in (ProcessState.STARTING, ProcessState.RUNNING) and change.name in self._programs:
+        elif change.state in (ProcessState.STARTING, ProcessState.RUNNING) and is_listening:
             self._wanted.add(change.name)
 
     def turn(self, now: float) -> None:

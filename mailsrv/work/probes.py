@@ -15,9 +15,10 @@ from typing import Final
 
 from mailsrv.config import Config
 from mailsrv.model.address import Mailbox
+from mailsrv.model.program import is_copy, program_of
 from mailsrv.store.heartbeat import Fact
 from mailsrv.work import dialogues
-from mailsrv.work.dialogues import GREETING, RefusedError
+from mailsrv.work.dialogues import GREETING, Door, RefusedError
 from mailsrv.work.symptoms import Symptom, rule_of
 
 logger = logging.getLogger(__name__)
@@ -44,11 +45,11 @@ def password_in(path: Path) -> str:
 
 
 class Prober:
-    """The thread. `is_up` tells whether a program runs; `progress` what its heartbeat says of it."""
+    """The thread. `at_work` gives a program's processes that may be asked; `progress` what its heartbeat says of it."""
 
-    def __init__(self, config: Config, is_up: Callable[[str], bool], progress: Callable[[str], int]) -> None:
+    def __init__(self, config: Config, at_work: Callable[[str], list[str]], progress: Callable[[str], int]) -> None:
         self._config = config
-        self._is_up = is_up
+        self._at_work = at_work
         self._progress = progress
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()  # in a row, by program
@@ -65,7 +66,7 @@ class Prober:
         with self._lock:
             if self._failures[program] >= rule_of(Symptom.NO_ANSWER).window.samples:
                 return Symptom.NO_ANSWER
-            if self._lost[program] >= rule_of(Symptom.NO_WAY_THROUGH).window.samples:
+            if self._lost[program_of(program)] >= rule_of(Symptom.NO_WAY_THROUGH).window.samples:
                 return Symptom.NO_WAY_THROUGH
         return None
 
@@ -73,7 +74,7 @@ class Prober:
         """It is another process now."""
         with self._lock:
             self._failures.pop(program, None)
-            self._lost.pop(program, None)
+            self._lost.pop(program_of(program), None)
 
     def facts(self) -> dict[str, Fact]:
         """For heartbeat and incident: seconds of dialogues and of a message's way, and what went wrong last."""
@@ -92,7 +93,7 @@ class Prober:
                 if now >= next_dialogue:
                     next_dialogue = now + settings.probe_interval
                     for program in GREETING:
-                        self._greet(program)
+                        self._greet_all(program)
                 if settings.message_interval and now >= next_message:
                     next_message = now + settings.message_interval
                     self._send_message()
@@ -100,14 +101,21 @@ class Prober:
                 logger.exception("a probe broke off")
             time.sleep(min(POLL, settings.probe_interval))
 
-    def _greet(self, program: str) -> None:
-        where = dialogues.door(self._config, program)
-        if where is None or not self._is_up(program):
+    def _greet_all(self, program: str) -> None:
+        where, at_work = dialogues.door(self._config, program), self._at_work(program)
+        if where is None or not at_work:
             self.forget(program)
             return
+        for process in at_work:
+            self._greet(process, where)
+
+    def _greet(self, program: str, where: Door) -> None:
+        """Of several processes each has a door of its own: at the port any of them may answer."""
+        if is_copy(program):
+            where = dialogues.own_door(self._config, program)
         began = time.monotonic()
         try:
-            dialogues.greet(where, program, self._config.health.probe_timeout)
+            dialogues.greet(where, program_of(program), self._config.health.probe_timeout)
         except OSError as error:
             self._note_failure(self._failures, program, "dialogue", str(error))
         else:
@@ -118,7 +126,7 @@ class Prober:
         config, password = self._config, password_in(self._config.probe)
         smtp = dialogues.door(config, "smtp")
         pop3 = dialogues.door(config, "pop3", for_password=True)
-        is_up = all(self._is_up(each) for each in ("smtp", "delivery", "pop3"))
+        is_up = all(self._at_work(each) for each in ("smtp", "delivery", "pop3"))
         if not password or smtp is None or smtp.is_tls or pop3 is None or not is_up:
             return
         mailbox, timeout = str(mailbox_of(config)), config.health.probe_timeout

@@ -12,6 +12,7 @@ from typing import Any, Final
 from mailsrv.config import Config
 from mailsrv.host.processes import Sampler, Usage, start_of
 from mailsrv.host.supervisor import ProcessInfo, ProcessState, StateChange, Supervisor, SupervisorError
+from mailsrv.model.program import processes_of, program_of
 from mailsrv.store.heartbeat import Beat, Fact, read_beat
 from mailsrv.store.remembered import recall, remember
 from mailsrv.store.spool import Spool, State
@@ -60,7 +61,7 @@ class Rounds:
         self.answered = time.monotonic()  # when supervisord last did
         self.healer = Healer(config, supervisor, tick)
         self._tick = tick  # called while evidence is waited for
-        self.prober = Prober(config, self._is_at_work, self._progress_of)
+        self.prober = Prober(config, self._at_work, self._progress_of)
 
     def pause(self) -> float:
         """Seconds until something is to be done."""
@@ -80,7 +81,11 @@ class Rounds:
     def take(self, change: StateChange) -> None:
         """Learn that a program has come to a new state."""
         self._states[change.name] = change.state
-        if change.state is ProcessState.EXITED and change.name in WATCHED and change.pid not in self.healer.ended:
+        if (
+            change.state is ProcessState.EXITED
+            and program_of(change.name) in WATCHED
+            and change.pid not in self.healer.ended
+        ):
             self._keep_few(change.name, Symptom.EXITED, {"pid": change.pid})
         elif change.state is ProcessState.BACKOFF and change.name not in self._failing:
             self._failing.add(change.name)
@@ -123,7 +128,7 @@ class Rounds:
     def _look_at_all(self) -> None:
         processes = self.processes()
         self._look_at_supervisord()
-        running = [each for each in processes if each.name in WATCHED and each.pid]
+        running = [each for each in processes if program_of(each.name) in WATCHED and each.pid]
         self._sampler.forget_all_but({os.getppid(), *(each.pid for each in running)})
         self._judges = {each.pid: self._judges.get(each.pid) or self._judge_of(each.name) for each in running}
         self._repaired = {each.pid: self._repaired.get(each.pid, 0.0) for each in running}
@@ -216,6 +221,10 @@ class Rounds:
         if len(times) < STORM or now - times[0] > STORM_SECONDS:
             times.append(now)
             evidence.keep(self._config, program, symptom, pid=pid, facts=facts, tick=self._tick)
+
+    def _at_work(self, program: str) -> list[str]:
+        """The processes of a program that may be asked something."""
+        return [each for each in processes_of(program, self._states.copy()) if self._is_at_work(each)]
 
     def _is_at_work(self, program: str) -> bool:
         """Whether a program may be asked something: running, to supervisord, is to have lived for a second."""

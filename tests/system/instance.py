@@ -60,10 +60,12 @@ class Instance:
     password: str
 
     @classmethod
-    def create(cls, root: Path, settings: dict[str, object]) -> "Instance":
+    def create(cls, root: Path, settings: dict[str, object], *options: str) -> "Instance":
         base = free_port_base()
         command = [sys.executable, "-m", "mailsrv.cli.main", "init", str(root), "--port-base", str(base)]
-        told = subprocess.run([*command, "--run-as", "nobody"], check=True, capture_output=True, text=True).stdout
+        told = subprocess.run(
+            [*command, "--run-as", "nobody", *options], check=True, capture_output=True, text=True
+        ).stdout
         password = re.search(r"told only this once: (\S+)", told)
         assert password, told
         instance = cls(root, base, password.group(1))

@@ -101,3 +101,20 @@ def test_a_program_that_comes_back_is_borrowed_from_anew_and_the_old_duplicates_
     assert old.fileno() == -1
     assert keeper.sockets()["smtp socket"].fileno() != -1
     listening.close_all(keeper.sockets().values())
+
+
+def test_of_several_processes_each_is_borrowed_from_and_one_that_is_stopped_takes_nothing_from_the_others() -> None:
+    shared = listening.bind("127.0.0.1", 0)
+    keeper = Keeper(("smtp",), lambda _process: {"smtp socket": shared.dup()})
+    for name in ("smtp_00", "smtp_01"):
+        _tell(keeper, name, ProcessState.STARTING, ProcessState.RUNNING, now=0)
+    keeper.turn(0)
+    shared.close()
+    _tell(keeper, "smtp_00", ProcessState.STOPPING, ProcessState.STOPPED, now=100)
+    keeper.turn(100 + GRACE + 0.01)
+    (left,) = keeper.sockets().values()
+    assert left.getsockname()
+    _tell(keeper, "smtp_01", ProcessState.STOPPING, ProcessState.STOPPED, now=200)
+    keeper.turn(200 + GRACE + 0.01)
+    assert keeper.sockets() == {}
+    assert left.fileno() == -1

@@ -4,81 +4,69 @@ Only ratios of one run say something: the machine's own speed changes from one m
 """
 
 import argparse
-import json
-import statistics
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Iterator
 
 from bench import contenders, works
 from bench.contender import Contender
-from bench.works import Sample, Work
+from bench.result import OURS, Row
+from bench.table import number, ratio
+from bench.works import Work
 
-OURS = "mailsrv"
-Samples = dict[str, list[Sample]]
 
-
-def measure(work: Work, servers: Iterable[Contender], rounds: int) -> Samples:
+def measure(work: Work, servers: Iterable[Contender], rounds: int) -> Row:
     """In turns: A B A B, after each has warmed up."""
     times = [(server, work.times_for(server)) for server in servers]
-    found: Samples = {server.name: [] for server, _ in times}
+    row = Row(
+        work.title,
+        work.per,
+        work.goal.peer,
+        work.goal.reach,
+        work.goal.stretch,
+        {server.name: [] for server, _ in times},
+        tuple(server.name for server, _ in times if not server.counts_cpu),
+        work.in_seconds,
+    )
     for _ in range(rounds):
-        for server, number in times:
-            found[server.name].append(work.sample(server, number))
-    return found
+        for server, often in times:
+            row.samples[server.name].append(work.sample(server, often))
+    return row
 
 
-def told(work: Work, samples: Samples) -> Iterator[str]:
+def told(row: Row) -> Iterator[str]:
     """Lines about a work."""
-    yield f"{work.title}:"
-    for name, each in samples.items():
-        rates = sorted(sample.rate for sample in each)
-        cpu = statistics.median(sample.cpu for sample in each) * 1e6
-        client = statistics.median(sample.client_cpu for sample in each) * 1e6
-        cores = statistics.median(sample.cores for sample in each)
-        line = f"  {name}: {statistics.median(rates):.0f}/s ({rates[0]:.0f} to {rates[-1]:.0f}), CPU a {work.per}:"
-        yield f"{line} {cpu:.0f} us, client {client:.0f} us; {cores:.1f} cores in use{_ratio(samples, name)}"
+    yield f"{row.title}:"
+    for name in row.samples:
+        rates = row.rates(name)
+        cpu = "not known" if name in row.uncounted else f"{row.cpu(name):.0f} us"
+        line = (
+            f"  {name}: {number(rates.median)}/s ({number(rates.lowest)} to {number(rates.highest)}); CPU a {row.per}:"
+        )
+        line = f"{line} {cpu}, client {row.client_cpu(name):.0f} us; {row.cores(name):.1f} cores in use"
+        yield line if name == OURS else f"{line}; mailsrv is {ratio(row.ratios(name))} times as fast"
 
 
-def _ratio(samples: Samples, name: str) -> str:
-    if name == OURS:
-        return ""
-    ratios = sorted(ours.rate / its.rate for ours, its in zip(samples[OURS], samples[name], strict=True))
-    middle = statistics.median(ratios)
-    return f"; mailsrv is {middle:.2f} times as fast ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-
-
-def compare(
-    started: Callable[[], AbstractContextManager[list[Contender]]], all_works: Iterable[Work], rounds: int
-) -> dict[str, object]:
+def compare(servers: Iterable[Contender], all_works: Iterable[Work], rounds: int) -> list[Row]:
     """Do all works with the contenders; prints, and gives what was measured."""
-    found: dict[str, object] = {}
-    with started() as servers:
-        for work in all_works:
-            samples = measure(work, servers, rounds)
-            print("\n".join(told(work, samples)), flush=True)
-            found[work.title] = {name: [asdict(sample) for sample in each] for name, each in samples.items()}
-        for server in servers:
-            print(f"memory of {server.name}: {server.memory():.0f} MB", flush=True)
-    return found
+    rows = []
+    for work in all_works:
+        rows.append(measure(work, servers, rounds))
+        print("\n".join(told(rows[-1])), flush=True)
+    return rows
 
 
 def main() -> None:
-    """Compare everything."""
+    """Compare what the contenders do together."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--scale", type=float, default=1.0, help="how much work, 1 is about two seconds for each")
     parser.add_argument("--only", choices=["receiving", "handing-out"])
-    parser.add_argument("--json", type=Path, help="a file for what was measured")
     asked = parser.parse_args()
-    found: dict[str, object] = {}
     if asked.only != "handing-out":
-        found |= compare(contenders.receiving, works.receiving(asked.scale), asked.rounds)
+        with contenders.receiving() as servers:
+            compare(servers, works.receiving(asked.scale), asked.rounds)
     if asked.only != "receiving":
-        found |= compare(lambda: contenders.handing_out(works.POLLERS), works.handing_out(asked.scale), asked.rounds)
-    if asked.json:
-        asked.json.write_text(json.dumps(found, indent=1))
+        with contenders.handing_out(works.POLLERS) as servers:
+            compare(servers, works.handing_out(asked.scale), asked.rounds)
 
 
 if __name__ == "__main__":

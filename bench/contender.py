@@ -13,7 +13,7 @@ class Contender:
     """A running server: `port` of its protocol, `mailbox` where new mail comes in, `pids` of its first processes.
 
     What has come in goes to `spent` afterwards. Not `counts_cpu`: its processes end without anybody waiting for them,
-    and what they took is lost.
+    and what they took is lost. `at_once`: connections that can come at the same moment without being lost.
     """
 
     name: str
@@ -22,6 +22,7 @@ class Contender:
     pids: tuple[int, ...]
     spent: Path
     counts_cpu: bool = True
+    at_once: int = 1000
 
     def cpu(self) -> float:
         """Seconds of CPU that all its processes have taken, those that have ended included."""

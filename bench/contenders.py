@@ -3,7 +3,7 @@
 import importlib.util
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,23 +20,25 @@ OPENSMTPD_PORT: Final = PORT_BASE + 24
 EXIM_PORT: Final = PORT_BASE + 25
 PEERS: Final = Path(os.environ.get("MAILSRV_BENCH_PEERS", "/nowhere")).resolve()
 
+ALL: Final = frozenset({"Postfix", "OpenSMTPD", "Exim", "aiosmtpd"})
+
 
 @contextmanager
-def receiving() -> Iterator[list[Contender]]:
-    """mailsrv, and what else is installed that receives mail, or unpacked in the folder that PEERS names."""
+def receiving(only: Container[str] = ALL) -> Iterator[list[Contender]]:
+    """mailsrv, and of `only` what is installed that receives mail, or unpacked in the folder that PEERS names."""
     with ExitStack() as stack:
         root = stack.enter_context(instance())
         folder = root.parent
         spent = folder / "spent"
         found = [Contender("mailsrv", PORT_BASE, mailbox_of(root), (_supervisord(root),), spent)]
-        if postfix.is_here():
+        if "Postfix" in only and postfix.is_here():
             started = stack.enter_context(postfix.running(folder / "postfix", POSTFIX_PORT))
             found.append(Contender("Postfix", POSTFIX_PORT, started.mailbox, (started.pid,), spent))
-        if opensmtpd.is_here(PEERS):
+        if "OpenSMTPD" in only and opensmtpd.is_here(PEERS):
             found.append(stack.enter_context(opensmtpd.running(PEERS, folder / "opensmtpd", OPENSMTPD_PORT, spent)))
-        if exim.is_here(PEERS):
+        if "Exim" in only and exim.is_here(PEERS):
             found.append(stack.enter_context(exim.running(PEERS, folder / "exim", EXIM_PORT, spent)))
-        if importlib.util.find_spec("aiosmtpd"):
+        if "aiosmtpd" in only and importlib.util.find_spec("aiosmtpd"):
             found.append(stack.enter_context(_aiosmtpd(folder / "aiosmtpd", spent)))
         yield found
 

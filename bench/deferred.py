@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -56,35 +57,55 @@ def measure_start(root: Path, mailbox: Path) -> float:
     return seconds
 
 
-def measure(root: Path, words: str, drops: int) -> None:
-    """Start anew, then drop, then idle."""
+@dataclass(frozen=True)
+class Seen:
+    """Seconds from the start until new mail flows; milliseconds of drops, right then and later; what idling takes."""
+
+    start: float
+    soon: float
+    later: float
+    cpu: float  # percent of a core
+    memory: float  # MB
+
+
+def measure(root: Path, words: str, drops: int) -> Seen:
+    """Start anew, then drop, then idle; prints what was seen as well."""
     mailbox = emptied(mailbox_of(root))
     start = measure_start(root, mailbox)
-    waits = measure_drops(root / "var" / "spool", mailbox, drops)
+    soon = measure_drops(root / "var" / "spool", mailbox, drops)
     pid = int(supervisorctl(root, "pid", "delivery"))
     time.sleep(10)  # sidecars that are yet to be read are read meanwhile
-    calm = measure_drops(root / "var" / "spool", mailbox, drops)
+    later = measure_drops(root / "var" / "spool", mailbox, drops)
     process = psutil.Process(pid)
     before = sum(process.cpu_times()[:2])
     time.sleep(20)
     cpu = (sum(process.cpu_times()[:2]) - before) / 20 * 100
     memory = process.memory_info().rss / 1e6
-    print(f"{words}: new mail flows {start:.2f} s after the start; drop to mailbox p50", end=" ")
-    print(f"{statistics.median(waits):.1f} ms right then, {statistics.median(calm):.1f} ms later;", end=" ")
-    print(f"idle {cpu:.2f} % of a core, {memory:.0f} MB", flush=True)
+    seen = Seen(start, statistics.median(soon), statistics.median(later), cpu, memory)
+    print(f"{words}: new mail flows {seen.start:.2f} s after the start; drop to mailbox p50", end=" ")
+    print(
+        f"{seen.soon:.1f} ms right then, {seen.later:.1f} ms later; idle {cpu:.2f} % of a core, {memory:.0f} MB",
+        flush=True,
+    )
+    return seen
+
+
+def measure_both(entries: int, drops: int) -> tuple[Seen, Seen]:
+    """Without, then with so many entries."""
+    with instance() as root:
+        without = measure(root, "nothing deferred", drops)
+        supervisorctl(root, "stop", "delivery")
+        fill(root / "var" / "spool" / "deferred", entries)
+        return without, measure(root, f"{entries} deferred", drops)
 
 
 def main() -> None:
-    """Measure without, then with them."""
+    """Measure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--entries", type=int, default=100_000)
     parser.add_argument("--drops", type=int, default=200)
     asked = parser.parse_args()
-    with instance() as root:
-        measure(root, "nothing deferred", asked.drops)
-        supervisorctl(root, "stop", "delivery")
-        fill(root / "var" / "spool" / "deferred", asked.entries)
-        measure(root, f"{asked.entries} deferred", asked.drops)
+    measure_both(asked.entries, asked.drops)
 
 
 if __name__ == "__main__":

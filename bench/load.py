@@ -7,6 +7,7 @@ a generator that yields what it waits for.
 import select
 import socket
 from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import Final, TypeAlias
 
 HOST: Final = "127.0.0.1"
@@ -21,9 +22,10 @@ class Talk:
 
     def __init__(self, port: int) -> None:
         self.socket = socket.socket()
-        self.socket.connect((HOST, port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        with suppress(BlockingIOError):  # the server speaks first, so its greeting tells that we are connected
+            self.socket.connect((HOST, port))
         self.wants = select.EPOLLIN
         self.watched = 0  # what the loop has asked epoll for
         self._held = b""

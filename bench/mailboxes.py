@@ -8,9 +8,12 @@ filesystem, and deleted with the instance.
 import itertools
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+_PATIENCE: Final = 60.0  # seconds for all to arrive
 _numbers = itertools.count()
 
 
@@ -20,6 +23,18 @@ def number_in(mailbox: Path) -> int:
         return len(os.listdir(mailbox))
     except FileNotFoundError:  # some make it with the first message
         return 0
+
+
+def wait_for(mailbox: Path, number: int, name: str) -> None:
+    """Until so many messages are there; raises AssertionError, by the name of who is to deliver them."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        looked = time.monotonic()
+        if number_in(mailbox) >= number:
+            return
+        assert looked < deadline, f"{name}: not all has arrived"
+        # To look is work for client and kernel: a tenth of the time at the most.
+        time.sleep(max(0.002, 10 * (time.monotonic() - looked)))
 
 
 def put_aside(mailbox: Path, spent: Path) -> None:

@@ -21,6 +21,7 @@ from bench.temporary import MAILSRV, PASSWORD, PORT_BASE, USER, instance, mailbo
 PORT = PORT_BASE + 3
 DOVECOT_PORTS = (PORT_BASE + 5, PORT_BASE + 6)  # of IMAP and POP3
 LETTER = b"From: a@example.org\nTo: admin@localhost\nSubject: one of many\n\n" + b"It works.\n" * 20
+SIZES = f",S={len(LETTER)},W={len(LETTER) + LETTER.count(10)}"
 LINKS = 50_000  # names of one file: filesystems have a limit
 
 
@@ -78,9 +79,7 @@ def session(port: int, *commands: str) -> dict[str, float]:
 
 def measure_huge(root: Path, box: Path, messages: int, rounds: int) -> None:
     """Login to STAT, LIST and UIDL of a huge maildrop, and the memory that its session takes."""
-    lines = LETTER.count(b"\n")
-    sizes = f",S={len(LETTER)},W={len(LETTER) + lines}"
-    make = functools.partial(fill, box, messages, sizes)
+    make = functools.partial(fill, box, messages, SIZES)
     peak = peak_of_session(root, make)
     print(f"{messages} messages: {peak:.1f} MB for the session of mailsrv at its peak")
     servers = {"mailsrv": PORT}
@@ -91,7 +90,7 @@ def measure_huge(root: Path, box: Path, messages: int, rounds: int) -> None:
             session(port, "STAT")  # the password is known from now on, and Dovecot has its index
         for words, change in (
             ("nothing new", lambda _name: None),
-            ("one more each time", functools.partial(put_one, box, sizes)),
+            ("one more each time", functools.partial(put_one, box, SIZES)),
         ):
             compare(f"{messages} messages, {words}", servers, rounds, change)
 

@@ -2,11 +2,12 @@
 
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -15,8 +16,22 @@ from bench.mailboxes import put_aside
 
 USER = "admin@localhost"
 PASSWORD = "of-the-bench"
-PORT_BASE = 21520  # none of those that the kernel gives to clients
+FIRST_PORT = 21520  # none of those that the kernel gives to clients
+PORTS = 30  # that a bench may need, peers included
 MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
+
+
+def _free_ports() -> int:
+    """The first of PORTS ports that nobody uses: another bench may be running."""
+    for base in range(FIRST_PORT, FIRST_PORT + 100 * PORTS, PORTS):
+        with ExitStack() as stack, suppress(OSError):
+            for port in range(base, base + PORTS):
+                stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            return base
+    raise RuntimeError(f"no {PORTS} free ports beside each other, from {FIRST_PORT} on")
+
+
+PORT_BASE = _free_ports()
 
 
 @contextmanager

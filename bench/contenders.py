@@ -11,6 +11,7 @@ from typing import Final
 from bench import dovecot, exim, opensmtpd, postfix
 from bench.contender import Contender
 from bench.process import foreground
+from bench.result import OURS
 from bench.temporary import PASSWORD, PORT_BASE, USER, instance, mailbox_of, user
 
 POSTFIX_PORT: Final = PORT_BASE + 20
@@ -29,8 +30,8 @@ def receiving(only: Container[str] = ALL) -> Iterator[list[Contender]]:
     with ExitStack() as stack:
         root = stack.enter_context(instance())
         folder = root.parent
-        spent = folder / "spent"
-        found = [Contender("mailsrv", PORT_BASE, mailbox_of(root), (_supervisord(root),), spent)]
+        found = [ours(root, PORT_BASE)]
+        spent = found[0].spent
         if "Postfix" in only and postfix.is_here():
             started = stack.enter_context(postfix.running(folder / "postfix", POSTFIX_PORT))
             found.append(Contender("Postfix", POSTFIX_PORT, started.mailbox, (started.pid,), spent))
@@ -48,8 +49,8 @@ def handing_out(users: int) -> Iterator[list[Contender]]:
     """mailsrv, and a Dovecot on the same mailboxes where it is installed; with so many users beside USER."""
     with ExitStack() as stack:
         root = stack.enter_context(instance(users=users))
-        mailbox, spent = mailbox_of(root), root.parent / "spent"
-        found = [Contender("mailsrv", PORT_BASE + 3, mailbox, (_supervisord(root),), spent)]
+        found = [ours(root, PORT_BASE + 3)]
+        mailbox, spent = found[0].mailbox, found[0].spent
         if dovecot.is_here():
             passwords = dict.fromkeys([USER, *map(user, range(users))], PASSWORD)
             peer = dovecot.running(root.parent / "dovecot", root / "var" / "mail", passwords, DOVECOT_PORTS)
@@ -58,8 +59,10 @@ def handing_out(users: int) -> Iterator[list[Contender]]:
         yield found
 
 
-def _supervisord(root: Path) -> int:
-    return int((root / "var" / "supervisor" / "supervisord.pid").read_text())
+def ours(root: Path, port: int) -> Contender:
+    """An instance, at one of its ports."""
+    pid = int((root / "var" / "supervisor" / "supervisord.pid").read_text())
+    return Contender(OURS, port, mailbox_of(root), (pid,), root.parent / "spent")
 
 
 def _master_of(started: dovecot.Dovecot) -> int:

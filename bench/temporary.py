@@ -35,15 +35,15 @@ PORT_BASE = _free_ports()
 
 
 @contextmanager
-def instance(*, users: int = 0, **settings: object) -> Iterator[Path]:
-    """The root of a running instance; settings as `smtp__max_connections=5000`; its ports begin at PORT_BASE.
+def instance(*, users: int = 0, port_base: int = PORT_BASE, **settings: object) -> Iterator[Path]:
+    """The root of a running instance; settings as `smtp__max_connections=5000`.
 
     Beside USER there are so many more (`user`), with the same password.
     """
     folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
     folder.chmod(0o755)  # for peers that serve its mailboxes
     root = folder / "instance"
-    init = [*MAILSRV, "init", str(root), "--port-base", str(PORT_BASE), "--run-as", "nobody"]
+    init = [*MAILSRV, "init", str(root), "--port-base", str(port_base), "--run-as", "nobody"]
     subprocess.run(init, check=True, capture_output=True)
     given = [*MAILSRV, "--root", str(root), "user", "passwd", USER, "--password-stdin"]
     subprocess.run(given, input=PASSWORD.encode(), check=True, capture_output=True)

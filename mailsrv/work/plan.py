@@ -52,10 +52,11 @@ class Planner(Planning):
         self._plan_news(attempt, goals)
 
     def _goals(self, attempt: Attempt) -> Goals:
-        goals = Goals()
+        """Each list is expanded once, however many recipients lead to it: a thousand aliases of one are as one."""
+        goals, expanded = Goals(), dict[str, str]()
         for recipient in attempt.recipients:
-            route = self._directory.route(recipient.forward_path, attempt.sender.reverse_path)
-            _note_route(attempt, recipient.forward_path, route)
+            route = self._directory.route(recipient.forward_path, attempt.sender.reverse_path, expanded)
+            _note_route(attempt, recipient.forward_path, route, expanded)
             goals.add(attempt, recipient, route)
         return goals
 
@@ -104,11 +105,17 @@ def _break_loops(attempt: Attempt, goals: Goals) -> None:
                 goals.fail(key, goal, reply.DELIVERED_BEFORE)
 
 
-def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route) -> None:
-    """For the books: to which destinations a recipient leads, unless it is the only one itself."""
+def _note_route(attempt: Attempt, forward_path: Mailbox, route: Route, expanded: dict[str, str]) -> None:
+    """For the books: to which destinations a recipient leads, unless it is the only one itself.
+
+    Of a list that a recipient before has led to, one destination stands for all: `expanded` has them, by list.
+    """
     keys = [*route.local, *route.remote]
     if route.refusal is not None:
         keys.append(f"report {forward_path.key}")
     keys += [f"report {lost.list.mailbox.key} {lost.mailbox.key}" for lost in route.lost]
+    lists = [each.mailbox.key for each in route.lists]
+    keys += [expanded[each] for each in lists if each in expanded]
+    expanded |= {each: keys[0] for each in lists if keys and each not in expanded}
     if keys != [str(forward_path)] or attempt.retry.attempts:  # another attempt may have come to something else
         attempt.about.setdefault("routes", {})[str(forward_path)] = keys

@@ -5,7 +5,7 @@ an account of that name; the same without its detail (RFC 5233); postmaster; the
 or a list leads to is asked the same again. Every rule that is asked can be noted, for people to read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 from typing import Final, TypeAlias
 
@@ -130,12 +130,14 @@ class Walk:
         *,
         judges_posting: bool = True,
         expands_lists: bool = True,
+        expanded: Container[str] = (),
     ) -> None:
         self._tables = tables
         self._reverse_path = reverse_path
         self._notes = notes
         self._judges_posting = judges_posting
         self._expands_lists = expands_lists
+        self._expanded = expanded  # lists whose members somebody knows already
         self._route = Route(is_ours=False)
         self._followed: dict[str, bool] = {}  # aliases and lists, and whether all that they lead to is settled
         self._todo: list[tuple[Mailbox | str, Way, int]] = []
@@ -223,7 +225,7 @@ class Walk:
         self._note(depth, found.mailbox, "list", found.owner, " hears of failures; it leads to ", found.members)
         self._followed[key] = False
         self._route.lists.append(found)
-        if not self._expands_lists:
+        if not self._expands_lists or key in self._expanded:
             return
         further = Way(found.mailbox, found)
         self._todo.append((key, way, depth))

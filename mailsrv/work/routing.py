@@ -1,6 +1,6 @@
 """What is known of the mailboxes here, as the files say it now: accounts, aliases, lists, transforms."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -160,9 +160,9 @@ class Directory:
         """Whether we are the ones to know what becomes of this mailbox."""
         return not mailbox.domain or domain_key(mailbox.domain) in self._domains
 
-    def route(self, forward_path: Mailbox, reverse_path: ReversePath = None) -> Route:
-        """Where mail of this sender leads."""
-        return Walk(self.tables(), reverse_path).follow(forward_path)
+    def route(self, forward_path: Mailbox, reverse_path: ReversePath = None, expanded: Container[str] = ()) -> Route:
+        """Where mail of this sender leads; the members of lists that are `expanded` already are left out."""
+        return Walk(self.tables(), reverse_path, expanded=expanded).follow(forward_path)
 
     def answer(self, forward_path: Mailbox, reverse_path: ReversePath) -> Route:
         """The same as far as it matters to the client that asks: the members of a list do not."""

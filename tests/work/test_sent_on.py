@@ -9,7 +9,10 @@ from mailsrv.config import Config
 from mailsrv.model.address import parse_mailbox
 from mailsrv.model.envelope import Envelope, Sender
 from mailsrv.model.parameters import parse_parameters
+from mailsrv.store import ledger
+from mailsrv.store.ledger import Reader
 from mailsrv.store.spool import Spool, State
+from mailsrv.work.audit import Audit
 from tests.work.instance import CONTENT, accept, deliver, letters, make, names_in, unfinished
 from tests.work.test_corpus import FILES
 
@@ -65,6 +68,24 @@ def test_who_gets_a_message_himself_and_by_a_list_gets_it_once(tmp_path: Path) -
     deliver(config)
     assert len(letters(config, "alice")) == len(letters(config, "bob")) == 1
     assert sum(len(envelope.recipients) for envelope, _ in elsewhere(config)) == 2
+
+
+def test_many_aliases_of_one_list_cost_the_books_no_more_than_its_members_and_balance(tmp_path: Path) -> None:
+    """Once each alias was told with all members: a thousand of each made a line of 20 MB."""
+    members = [f"member{number}@example.net" for number in range(100)]
+    lists = "\n".join(["[team@example.org]", "owner = carol@example.org", "post = anybody", *members, ""])
+    names = [f"to{number}@example.org" for number in range(100)]
+    config = make(tmp_path, "".join(f"{name}: team@example.org, alice@example.org\n" for name in names), lists)
+    ledger.begin(config.books)
+    entry_id = accept(config, *names, sender=BOB)
+    deliver(config)
+    assert len(letters(config, "alice")) == 1
+    assert sorted(path for envelope, _ in elsewhere(config) for path in addressed(envelope)[1]) == sorted(members)
+    (line,) = (line for line in Reader(config.books).read() if line["id"] == entry_id and "routes" in line)
+    assert set(line["routes"]) == set(names)
+    assert sum(len(keys) for keys in line["routes"].values()) < 4 * len(names)
+    audited = Audit(config).run()
+    assert (audited.missing, audited.doubled) == ((), ())
 
 
 def test_the_owner_of_a_list_is_told_of_a_lost_member_and_the_sender_is_not(tmp_path: Path) -> None:

@@ -132,7 +132,8 @@ class Healer:
             return  # stopped by a person, say: a neighbour that is not there needs no restart
         self._current = restart
         restart.pid, restart.began = process.pid, now
-        drain = max(self._config.smtp.drain_seconds, self._config.pop3.drain_seconds) + MARGIN
+        config = self._config
+        drain = max(each.drain_seconds for each in (config.smtp, config.pop3, config.relay)) + MARGIN
         restart.kill_at = now + drain if restart.action is Action.DRAIN else now
         restart.give_up_at = now + drain + COMING_BACK
         self.restarts += 1

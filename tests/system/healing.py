@@ -16,6 +16,7 @@ QUICK: dict[str, object] = {
     "health__interval": 0.5,
     "health__message_interval": 0,
     "smtp__drain_seconds": 2,
+    "relay__drain_seconds": 2,
     "pop3__drain_seconds": 2,
 }
 

@@ -145,6 +145,10 @@ class Config:
         """The password for the smarthost, alone in its file."""
         return self.var / "relay.password"
 
+    def route_password(self, pattern: str) -> Path:
+        """The same of the route of a domain, or of all below one, in small letters and A-labels."""
+        return self.relay_password.with_name(f"{self.relay_password.name}.{pattern}")
+
     @property
     def dkim_keys(self) -> Path:
         """The folder with the private keys of each domain."""

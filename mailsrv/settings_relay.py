@@ -23,30 +23,37 @@ from mailsrv.values import (
 )
 
 BY_MX: Final = "mx"
+USER: Final = "user="
 RELAY_TLS: Final = ("none", "opportunistic", "starttls", "tls")
 
 
 @dataclass(frozen=True, slots=True)
 class RouteText:
-    """What is written of a route: HOST:PORT each, or none where MX tells them; `tls` is empty where it is not said."""
+    """What is written of a route: HOST:PORT each, or none where MX tells them.
+
+    `tls` is empty where it is not said; `user` is the name to log in with, empty where nobody does.
+    """
 
     hosts: tuple[str, ...]
-    tls: str
+    tls: str = ""
+    user: str = ""
 
     def __str__(self) -> str:
-        return " ".join([*(self.hosts or (BY_MX,)), *([self.tls] if self.tls else [])])
+        rest = (self.tls, f"{USER}{self.user}" if self.user else "")
+        return " ".join([*(self.hosts or (BY_MX,)), *(each for each in rest if each)])
 
 
 def parse_route(text: str) -> RouteText:
-    """`HOST:PORT...` or `mx`, and perhaps how to encrypt; raises ValueError, which says what was expected."""
+    """`HOST:PORT...` or `mx`, then perhaps how to encrypt, and `user=NAME`; raises ValueError: what was expected."""
     words = text.split()
+    user = words.pop().removeprefix(USER) if len(words) > 1 and words[-1].startswith(USER) else ""
     tls = words.pop() if len(words) > 1 and words[-1] in RELAY_TLS else ""
-    if words == [BY_MX] and tls != "tls":
+    if words == [BY_MX] and tls != "tls" and not user:
         return RouteText((), tls)
     for word in words or [text]:
         if not is_host_and_port(word):
             raise ValueError(f"{word}: expected HOST:PORT, such as smtp.example.net:587, or {BY_MX}")
-    return RouteText(tuple(words), tls)
+    return RouteText(tuple(words), tls, user)
 
 
 def _is_route(pair: tuple[str, object]) -> bool:
@@ -126,9 +133,9 @@ class Relay:
         default=(),
         metadata={
             **described(
-                'a domain, or all below one (".example.net") = "HOST:PORT ..." or "mx", then perhaps how to encrypt',
+                'a domain, or all below one (".example.net") = "HOST:PORT ..." or "mx", then tls and user=NAME if wanted',
                 _is_route,
-                'a domain in quotes, = "HOST:PORT ..." or "mx", then perhaps how to encrypt',
+                'a domain in quotes, = "HOST:PORT ..." or "mx", then perhaps its tls, and user=NAME',
             ),
             "is_table": True,
         },

@@ -1,18 +1,19 @@
 """relay: where mail for elsewhere is sent."""
 
 import sys
+from pathlib import Path
 
 import click
 
 from mailsrv import config as configuration
 from mailsrv.cli.context import Commands, Failed, Misused, as_json, enter, print_json
 from mailsrv.config import Config
-from mailsrv.settings_relay import BY_MX, RELAY_TLS, parse_route
+from mailsrv.settings_relay import BY_MX, RELAY_TLS, USER, parse_route
 from mailsrv.store.durable import write_file
 from mailsrv.toml_text import edited
 from mailsrv.values import is_domain, is_host_and_port
 from mailsrv.work import instance
-from mailsrv.work.routes import read_password
+from mailsrv.work.routes import pattern_key, read_password
 
 MX_TLS = tuple(each for each in RELAY_TLS if each != "tls")  # hosts by MX listen in the clear
 _RESTART = "`mailsrv restart relay` has it used"
@@ -38,14 +39,7 @@ def set_smarthost(
     for host in hosts:
         if not is_host_and_port(host):
             raise Misused(f"{host}: expected HOST:PORT, such as smtp.example.net:587")
-    if password_stdin and not user:
-        raise Misused("a password is of no use without --user")
-    if user:
-        password = sys.stdin.readline().rstrip("\r\n") if password_stdin else click.prompt("Password", hide_input=True)
-        if not password:
-            raise Misused("expected a password on standard input")
-        write_file(config.relay_password, f"{password}\n".encode())
-        instance.hand_over(config, config.relay_password)
+    _write_password(config, config.relay_password, user, password_stdin)
     _write(config, {"smarthosts": hosts, "mx": False, "tls": tls, "user": user, "ca_file": ca_file})
     click.echo(f"mail for elsewhere goes to {', '.join(hosts)}; {_RESTART}")
 
@@ -64,27 +58,40 @@ def set_mx(ctx: click.Context, tls: str) -> None:
 @click.argument("domain")
 @click.argument("hosts", metavar="HOST:PORT...|mx", nargs=-1)
 @click.option("--tls", type=click.Choice(RELAY_TLS), help="How to encrypt; else as [relay] says for all.")
+@click.option("--user", default="", help="The name to log in with.")
+@click.option("--password-stdin", is_flag=True, help="Read the password from standard input.")
 @click.option("--remove", is_flag=True, help="Send it the way of all others again.")
 @click.pass_context
-def set_route(ctx: click.Context, domain: str, hosts: tuple[str, ...], tls: str | None, remove: bool) -> None:
+def set_route(
+    ctx: click.Context,
+    domain: str,
+    hosts: tuple[str, ...],
+    tls: str | None,
+    user: str,
+    password_stdin: bool,
+    remove: bool,
+) -> None:
     """Send mail for DOMAIN, or with .DOMAIN for all domains below it, to HOST:PORT or by MX."""
     config = enter(ctx)
     if not is_domain(domain.removeprefix(".")) or domain.startswith(".["):
         raise Misused(f"{domain}: expected a domain, or a full stop and a domain")
     if remove == bool(hosts):
         raise Misused(f"expected HOST:PORT or {BY_MX}, or else --remove")
-    known = {pattern.lower(): pattern for pattern, _ in config.relay.routes}
+    known = {pattern_key(pattern): pattern for pattern, _ in config.relay.routes}
+    key = pattern_key(domain)
     if remove:
-        if domain.lower() not in known:
+        if key not in known:
             raise Failed(f"there is no route for {domain}")
-        _write(config, {f'"{known[domain.lower()]}"': None}, "relay.routes")
+        _write(config, {f'"{known[key]}"': None}, "relay.routes")
+        config.route_password(key).unlink(missing_ok=True)
         click.echo(f"{domain} has no route of its own; {_RESTART}")
         return
     try:
-        route = parse_route(" ".join([*hosts, *([tls] if tls else [])]))
+        route = parse_route(" ".join([*hosts, *([tls] if tls else []), *([f"{USER}{user}"] if user else [])]))
     except ValueError as error:
         raise Misused(str(error)) from error
-    _write(config, {f'"{known.get(domain.lower(), domain)}"': str(route)}, "relay.routes")
+    _write_password(config, config.route_password(key), user, password_stdin)
+    _write(config, {f'"{known.get(key, domain)}"': str(route)}, "relay.routes")
     click.echo(f"mail for {domain} goes by {route}; {_RESTART}")
 
 
@@ -121,6 +128,19 @@ def show(ctx: click.Context, is_json: bool) -> None:
     if settings.user and settings.smarthosts:
         has_password = bool(read_password(config.relay_password))
         click.echo(f"login: {settings.user}, the password {'in' if has_password else 'missing in'} var/relay.password")
+
+
+def _write_password(config: Config, path: Path, user: str, is_on_stdin: bool) -> None:
+    """Ask for the password of a user, if there is one, and keep it."""
+    if not user:
+        if is_on_stdin:
+            raise Misused("a password is of no use without --user")
+        return
+    password = sys.stdin.readline().rstrip("\r\n") if is_on_stdin else click.prompt("Password", hide_input=True)
+    if not password:
+        raise Misused("expected a password on standard input")
+    write_file(path, f"{password}\n".encode())
+    instance.hand_over(config, path)
 
 
 def _write(config: Config, values: dict[str, object], table: str = "relay") -> None:

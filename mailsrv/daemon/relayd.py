@@ -136,7 +136,7 @@ def main() -> None:
     try:
         ways = ways_of(config)
     except OSError as error:
-        problem = f"{error.filename}: expected the password of the smarthost: {error.strerror}"
+        problem = f"{error.filename}: expected the password to log in with: {error.strerror}"
         logger.error("%s", problem)
     relay = Relay(config, heart, ways, problem)
     faults.add_faults_of(relay.bell)

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
 
 from mailsrv.config import Config
 from mailsrv.host.resolver import Resolver
@@ -18,7 +17,7 @@ def explain_next_hops(config: Config, mailboxes: Iterable[Mailbox]) -> list[Note
     """A note for each mailbox elsewhere; asks the DNS where that decides."""
     settings = config.dns
     resolver = Resolver(settings.nameservers, settings.timeout, settings.lifetime)
-    ways = ways_of(replace(config, relay=replace(config.relay, user="")))  # nobody logs in
+    ways = ways_of(config, logs_in=False)
     ours = set(map(domain_key, config.domains))
     notes = []
     for mailbox in mailboxes:

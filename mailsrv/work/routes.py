@@ -96,19 +96,25 @@ class Ways:
 NO_WAYS: Final = Ways({}, None)
 
 
-def ways_of(config: Config) -> Ways:
-    """The routes by the settings; raises OSError where the smarthost's password cannot be read."""
+def ways_of(config: Config, *, logs_in: bool = True) -> Ways:
+    """The routes by the settings; raises OSError where a password cannot be read, unless nobody is to log in."""
     settings = config.relay
     by_pattern: dict[str, Route] = {}
     for pattern, text in settings.routes:
         written = parse_route(text)
-        dot = "." if pattern.startswith(".") else ""
-        key = dot + domain_key(pattern.removeprefix("."))
-        by_pattern[key] = Route(_hosts(written.hosts), written.tls or _tls_for(settings.tls, written.hosts))
+        key = pattern_key(pattern)
+        credentials = _credentials(written.user if logs_in else "", config.route_password(key))
+        tls = written.tls or _tls_for(settings.tls, written.hosts)
+        by_pattern[key] = Route(_hosts(written.hosts), tls, credentials)
     if settings.smarthosts:
-        credentials = Credentials(settings.user, read_password(config.relay_password)) if settings.user else None
+        credentials = _credentials(settings.user if logs_in else "", config.relay_password)
         return Ways(by_pattern, Route(_hosts(settings.smarthosts), settings.tls, credentials))
     return Ways(by_pattern, Route((), _tls_for(settings.tls, ())) if settings.mx else None)
+
+
+def pattern_key(pattern: str) -> str:
+    """The form to compare the patterns of routes by."""
+    return f"{'.' if pattern.startswith('.') else ''}{domain_key(pattern.removeprefix('.'))}"
 
 
 def read_password(path: Path) -> str:
@@ -131,3 +137,7 @@ def _hosts(texts: Sequence[str]) -> tuple[tuple[str, int], ...]:
 def _tls_for(tls: str, hosts: Sequence[str]) -> str:
     """Hosts by MX know no TLS from the first octet: there it means that TLS has to be, and verified."""
     return "starttls" if tls == "tls" and not hosts else tls
+
+
+def _credentials(user: str, path: Path) -> Credentials | None:
+    return Credentials(user, read_password(path)) if user else None

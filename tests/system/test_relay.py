@@ -150,6 +150,27 @@ def test_a_smarthost_is_logged_in_to_over_tls_that_is_verified(
     assert_balanced(here)
 
 
+def test_a_route_of_a_domain_logs_in_with_a_password_of_its_own(make_instance: Callable[..., Instance]) -> None:
+    there, here = make_instance(), make_instance()
+    (here.root / "their.pem").write_bytes(there.certificate.read_bytes())
+    (here.root / "their.pem").chmod(0o644)
+    here.configure(relay__ca_file="their.pem")
+    place = f"localhost:{there.submissions_port}"
+    words = ["Elsewhere.example", place, "--tls", "tls", "--user", "admin@localhost", "--password-stdin"]
+    done = here.mailsrv("relay", "route", *words, stdin=f"{there.password}\n".encode())
+    assert done.returncode == 0, done.stderr
+    assert f"Elsewhere.example goes by {place} tls user=admin@localhost" in here.mailsrv("relay", "show").stdout
+    password = here.root / "var" / "relay.password.elsewhere.example"
+    assert password.read_text() == f"{there.password}\n"
+    assert password.stat().st_mode & 0o137 == 0
+    assert here.mailsrv("restart", "relay").returncode == 0
+    here.drop("far.eml", MAIL)
+    wait_until(lambda: remote(here) == [] and remote(there), "it has come there")
+    assert_balanced(here)
+    assert here.mailsrv("relay", "route", "elsewhere.example", "--remove").returncode == 0
+    assert not password.exists()
+
+
 def test_a_wrong_password_and_an_unknown_certificate_return_no_mail(make_instance: Callable[..., Instance]) -> None:
     there = make_instance(logins__delay=0)
     here = make_instance()

@@ -133,7 +133,7 @@ class Relay:
         default=(),
         metadata={
             **described(
-                'a domain, or all below one (".example.net") = "HOST:PORT ..." or "mx", then tls and user=NAME if wanted',
+                'a domain, or all below one (".example.net") = "HOST:PORT ..." or "mx", then tls and user=NAME if any',
                 _is_route,
                 'a domain in quotes, = "HOST:PORT ..." or "mx", then perhaps its tls, and user=NAME',
             ),

@@ -122,7 +122,7 @@ class Pop3:
     def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
         """Remove messages, and note it; raises OSError."""
         try:
-            maildrop.remove(deleted, lambda path: self.downloads.note(Kind.DELETED, mailbox, path, peer))
+            maildrop.remove(deleted, lambda path: self.downloads.note(Kind.DELETED, mailbox, path.name, peer))
         finally:
             self.downloads.write()
 
@@ -271,12 +271,13 @@ class Pop3Connection(Connection[Session]):
                 self._close_message()
                 self.session.break_off()
                 return
-            wants_more = self.session.write(piece) and piece
-            if not wants_more:
-                self._close_message()
-                self._end_message(is_all=not piece)
+            is_last = len(piece) < PIECE
             self.server.progress += 1
-            self.write(self.session.replies())
+            if self.session.write(piece) and not is_last:
+                self.write(self.session.replies())
+            else:  # what is said here goes with the answer to what the client has asked for behind it
+                self._close_message()
+                self._end_message(is_all=is_last)
 
     def _end_message(self, *, is_all: bool) -> None:
         """The message is sent, `is_all` or the top only."""
@@ -289,8 +290,8 @@ class Pop3Connection(Connection[Session]):
             self._note_fetched()
 
     def _note_fetched(self) -> None:
-        path = self._opened().listing.path(self._index)
-        self._pop3.downloads.note(Kind.FETCHED, self._mailbox, path, self.peer)
+        name = self._opened().listing.name(self._index).rpartition("/")[2]
+        self._pop3.downloads.note(Kind.FETCHED, self._mailbox, name, self.peer)
 
     def _close_message(self) -> None:
         if self._message is not None:

@@ -75,7 +75,11 @@ class Listing:
 
     def path(self, index: int) -> Path:
         """Where the message lay when it was last seen."""
-        return Path(self._path(self._places[index]))
+        return Path(self.name(index))
+
+    def name(self, index: int) -> str:
+        """The same as text."""
+        return self._path(self._places[index])
 
     def is_current(self) -> bool:
         """Whether the mailbox is as it was when it was listed; raises OSError."""

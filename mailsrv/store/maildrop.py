@@ -7,6 +7,7 @@ login (RFC 2449 §6.5), which so outlives restarts.
 import contextlib
 import errno
 import fcntl
+import io
 import os
 import time
 from collections.abc import Callable
@@ -67,15 +68,15 @@ class Maildrop:
 
     def open_where_it_was(self, index: int) -> BinaryIO:
         """As `open`, but FileNotFoundError is raised also where it has moved: not to find it again takes no time."""
-        return open_regular(self.listing.path(index))
+        return open_regular(self.listing.name(index), _PIECE)
 
     def open(self, index: int) -> BinaryIO:
         """The octets of message `index` (from 0), in lines that end in LF or CRLF; raises OSError."""
         for _ in range(_TRIES - 1):
             with contextlib.suppress(FileNotFoundError):
-                return open_regular(self.listing.path(index))
+                return open_regular(self.listing.name(index), _PIECE)
             self.listing.find_again()
-        return open_regular(self.listing.path(index))
+        return open_regular(self.listing.name(index), _PIECE)
 
     def octets_of(self, index: int, file: BinaryIO) -> int:
         """Of message `index`, open as `file`, as RETR will send it; leaves `file` at its start.
@@ -83,10 +84,12 @@ class Maildrop:
         A small one is counted, so that none is sent that is not the one that was listed: raises ChangedError, OSError.
         A large one is counted while it is sent. What its name told without the end of its last line is sent with it.
         """
-        listed, size = self.listing.octets[index], os.fstat(file.fileno()).st_size
-        is_small = size <= _PIECE
-        last_line = 2 if self.listing.tells_octets(index) and not _ends_in_line_end(file, size) else 0
-        octets = octets_on_the_wire([os.pread(file.fileno(), size, 0)]) if is_small else listed + last_line
+        listed = self.listing.octets[index]
+        content = file.getvalue() if isinstance(file, io.BytesIO) else None
+        if content is not None and octets_on_the_wire([content]) == listed:
+            return listed
+        last_line = 2 if self.listing.tells_octets(index) and not _ends_in_line_end(file) else 0
+        octets = listed + last_line if content is None else octets_on_the_wire([content])
         if octets != listed:
             self.listing.distrust(index)
             if octets != listed + last_line:
@@ -133,8 +136,12 @@ class Maildrop:
         return max(found.st_mtime, found.st_ctime)
 
 
-def _ends_in_line_end(file: BinaryIO, size: int) -> bool:
-    return size == 0 or os.pread(file.fileno(), 1, size - 1) == b"\n"
+def _ends_in_line_end(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 1, 0))
+    last = file.read()
+    file.seek(0)
+    return last in (b"", b"\n")
 
 
 def is_header_ascii(file: BinaryIO) -> bool:

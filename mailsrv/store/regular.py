@@ -1,20 +1,29 @@
 """Files that other programs may have put where we read: only what is a file is read, and none is ever waited for."""
 
 import errno
+import io
 import os
 import stat
 from typing import BinaryIO
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
-    """`path` for reading; raises OSError, also where it is a link, or what could hold us for ever: a pipe, a device."""
+def open_regular(path: str | os.PathLike[str], small: int = 0) -> BinaryIO:
+    """`path` for reading; raises OSError, also where it is a link, or what could hold us for ever: a pipe, a device.
+
+    Of at most `small` octets, it is read at once: a BytesIO, by a third of the calls.
+    """
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     try:
-        expect_regular(os.fstat(fd), path)
-        return os.fdopen(fd, "rb")
+        status = os.fstat(fd)
+        expect_regular(status, path)
+        octets = os.pread(fd, status.st_size + 1, 0) if status.st_size <= small else b""
+        if len(octets) != status.st_size:  # large, or it is being written
+            return os.fdopen(fd, "rb")
     except BaseException:
         os.close(fd)
         raise
+    os.close(fd)
+    return io.BytesIO(octets)
 
 
 def expect_regular(status: os.stat_result, path: str | os.PathLike[str]) -> None:

@@ -17,9 +17,9 @@ class Downloads:
         self._lock = threading.Lock()
         self._lines: list[Line] = []
 
-    def note(self, kind: Kind, mailbox: Mailbox, path: Path, peer: str) -> None:
-        """A message of `mailbox` that lies, or lay, at `path` was fetched or deleted; costs no input or output."""
-        unique = unique_part(path.name)
+    def note(self, kind: Kind, mailbox: Mailbox, name: str, peer: str) -> None:
+        """A message of `mailbox` of this file name was fetched or deleted; costs no input or output."""
+        unique = unique_part(name)
         entry_id = unique.split(".")[1] if unique.count(".") == 2 else ""
         known = entry_id if is_entry_id(entry_id) else unique  # a message of another program's has its name only
         noted = line(kind, known, to=[mailbox.key], peer=peer)
@@ -28,7 +28,7 @@ class Downloads:
 
     def expired(self, mailbox: Mailbox, path: Path) -> None:
         """A message was removed because of its age."""
-        self.note(Kind.DELETED, mailbox, path, "expiry")
+        self.note(Kind.DELETED, mailbox, path.name, "expiry")
 
     def write(self) -> str:
         """Write what was noted; what is wrong with the ledger, or nothing."""

@@ -1,5 +1,6 @@
 """A real nameserver for tests: Debian's dnsmasq, as a child on a free port, that knows what it is told and no more."""
 
+import contextlib
 import shutil
 import socket
 import subprocess
@@ -8,7 +9,7 @@ from contextlib import contextmanager
 
 from mailsrv.host.resolver import Kind, Resolver, Trouble
 from tests.clients.client import skip_missing
-from tests.system.instance import wait_until
+from tests.system.instance import free_port_base, wait_until
 
 ZONE = "example"
 
@@ -49,13 +50,11 @@ def _configure(process: subprocess.Popen[bytes], records: Sequence[str]) -> None
 
 
 def free_port(address: str) -> int:
-    """A port that is free for UDP and TCP."""
+    """A port that is free for UDP and TCP, and none that the kernel gives to clients meanwhile."""
     while True:
+        port = free_port_base()
         with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
-            datagrams.bind((address, 0))
-            port: int = datagrams.getsockname()[1]
-            try:
+            with contextlib.suppress(OSError):
+                datagrams.bind((address, port))
                 stream.bind((address, port))
-            except OSError:
-                continue
-            return port
+                return port

@@ -53,8 +53,11 @@ def free_port(address: str) -> int:
     """A port that is free for UDP and TCP, and none that the kernel gives to clients meanwhile."""
     while True:
         port = free_port_base()
-        with socket.socket(type=socket.SOCK_DGRAM) as datagrams, socket.socket() as stream:
-            with contextlib.suppress(OSError):
-                datagrams.bind((address, port))
-                stream.bind((address, port))
-                return port
+        with (
+            socket.socket(type=socket.SOCK_DGRAM) as datagrams,
+            socket.socket() as stream,
+            contextlib.suppress(OSError),
+        ):
+            datagrams.bind((address, port))
+            stream.bind((address, port))
+            return port

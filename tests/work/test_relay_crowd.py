@@ -12,7 +12,7 @@ from mailsrv.config import Config
 from mailsrv.model import outcome
 from mailsrv.store.retry import read_retry
 from mailsrv.store.spool import Spool, State
-from mailsrv.work import lanes, line
+from mailsrv.work import lanes, line, sending
 from mailsrv.work.desk import BATCH
 from mailsrv.work.lanes import FAIR_SHARE
 from tests.nameserver import nameserver
@@ -163,3 +163,31 @@ def test_more_hosts_that_hang_than_there_are_places_are_left_for_those_that_wait
             each.close()
         settle(sender)
         sender.stop()
+
+
+def test_what_waits_behind_a_host_that_hangs_makes_room_for_others(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All that may be in hand is for that host; the mail of another comes behind it."""
+    monkeypatch.setattr(sending, "MOST_IN_HAND", 10)
+    monkeypatch.setattr(lanes, "STALLED", 0.5)
+    with ExitStack() as stack:
+        tarpit = stack.enter_context(socket.create_server(("127.0.2.1", 0)))
+        server = Server(address="127.0.1.1")
+        stack.callback(server.close)
+        routes = (("d0.example", "{}:{}".format(*tarpit.getsockname())), ("d1.example", server.place))
+        for number in range(20):
+            accept(config, f"u{number}@d0.example")
+        accept(config, "u@d1.example")
+        deliver(config)
+        sender = sender_of(relaying(config, routes=routes))
+        wait_until(lambda: sender.turn() or server.taken, "the living has it")  # type: ignore[func-returns-value]
+        assert sender.lanes.lines >= 1  # the tarpit has the first one still
+        spool = Spool(config.spool)
+        reasons = [read_retry(spool.retry_path(each, State.REMOTE)) for each in spool.entries(State.REMOTE)]
+        told = {fate.reply() for retry in reasons if retry is not None for fate in retry.waiting().values()}
+        assert told == {outcome.STALLED}
+        tarpit.close()
+        settle(sender)
+        sender.stop()
+    assert_all_is_told(config)

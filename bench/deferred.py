@@ -17,6 +17,7 @@ from bench.temporary import emptied, instance, mailbox_of
 from bench.way_through import CONTENT, measure_drops
 from mailsrv.model.identity import new_entry_id
 
+CALM = 3.0  # percent of a core
 ENTRY = b"X-Sender: <bench@example.org>\r\nX-Receiver: <admin@localhost>\r\nX-EndOfInjectedXHeaders: 0\r\n" + CONTENT
 
 
@@ -68,18 +69,29 @@ class Seen:
     memory: float  # MB
 
 
+def wait_until_calm(process: psutil.Process) -> None:
+    """Until it has nothing left to do by itself; for two minutes at the most."""
+    deadline = time.monotonic() + 120
+    while _cpu_over(process, 2) > CALM and time.monotonic() < deadline:
+        pass
+
+
+def _cpu_over(process: psutil.Process, seconds: float) -> float:
+    """Percent of a core."""
+    before = sum(process.cpu_times()[:2])
+    time.sleep(seconds)
+    return (sum(process.cpu_times()[:2]) - before) / seconds * 100
+
+
 def measure(root: Path, words: str, drops: int) -> Seen:
     """Start anew, then drop, then idle; prints what was seen as well."""
     mailbox = emptied(mailbox_of(root))
     start = measure_start(root, mailbox)
     soon = measure_drops(root / "var" / "spool", mailbox, drops)
-    pid = int(supervisorctl(root, "pid", "delivery"))
-    time.sleep(10)  # sidecars that are yet to be read are read meanwhile
+    process = psutil.Process(int(supervisorctl(root, "pid", "delivery")))
+    wait_until_calm(process)  # sidecars that are yet to be read are read meanwhile
     later = measure_drops(root / "var" / "spool", mailbox, drops)
-    process = psutil.Process(pid)
-    before = sum(process.cpu_times()[:2])
-    time.sleep(20)
-    cpu = (sum(process.cpu_times()[:2]) - before) / 20 * 100
+    cpu = _cpu_over(process, 20)
     memory = process.memory_info().rss / 1e6
     seen = Seen(start, statistics.median(soon), statistics.median(later), cpu, memory)
     print(f"{words}: new mail flows {seen.start:.2f} s after the start; drop to mailbox p50", end=" ")

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -18,6 +19,7 @@ USER = "admin@localhost"
 PASSWORD = "of-the-bench"
 FIRST_PORT = 21520  # none of those that the kernel gives to clients
 PORTS = 30  # that a bench may need, peers included
+_PATIENCE = 60.0  # seconds
 MAILSRV = (sys.executable, "-m", "mailsrv.cli.main")
 
 
@@ -35,15 +37,16 @@ PORT_BASE = _free_ports()
 
 
 @contextmanager
-def instance(*, users: int = 0, port_base: int = PORT_BASE, **settings: object) -> Iterator[Path]:
+def instance(*, users: int = 0, port_base: int = PORT_BASE, processes: int = 1, **settings: object) -> Iterator[Path]:
     """The root of a running instance; settings as `smtp__max_connections=5000`.
 
-    Beside USER there are so many more (`user`), with the same password.
+    Beside USER there are so many more (`user`), with the same password. `processes` are of smtp, and of pop3.
     """
     folder = Path(tempfile.mkdtemp(prefix="mailsrv-bench-"))
     folder.chmod(0o755)  # for peers that serve its mailboxes
     root = folder / "instance"
     init = [*MAILSRV, "init", str(root), "--port-base", str(port_base), "--run-as", "nobody"]
+    init += ["--processes", str(processes)]
     subprocess.run(init, check=True, capture_output=True)
     given = [*MAILSRV, "--root", str(root), "user", "passwd", USER, "--password-stdin"]
     subprocess.run(given, input=PASSWORD.encode(), check=True, capture_output=True)
@@ -56,11 +59,22 @@ def instance(*, users: int = 0, port_base: int = PORT_BASE, **settings: object) 
         assert number == 1, key
         path.write_text(f"{head}[{table}]\n{rest}")
     try:
-        subprocess.run([*MAILSRV, "--root", str(root), "up", "--detach"], check=True, stdout=subprocess.DEVNULL)
+        _start(root)
         yield root
     finally:
         subprocess.run([*MAILSRV, "--root", str(root), "down"], check=False, capture_output=True)
         shutil.rmtree(folder)
+
+
+def _start(root: Path) -> None:
+    """On a machine that is busy, many programs may take longer than `up` waits for them."""
+    command = [*MAILSRV, "--root", str(root)]
+    told = subprocess.run([*command, "up", "--detach"], check=False, capture_output=True, text=True)
+    deadline = time.monotonic() + _PATIENCE
+    while told.returncode and subprocess.run([*command, "status"], check=False, capture_output=True).returncode:
+        if time.monotonic() > deadline:
+            raise RuntimeError(told.stdout + told.stderr)
+        time.sleep(0.5)
 
 
 def user(number: int) -> str:

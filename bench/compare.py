@@ -4,6 +4,7 @@ Only ratios of one run say something: the machine's own speed changes from one m
 """
 
 import argparse
+import time
 from collections.abc import Iterable, Iterator
 
 from bench import contenders, works
@@ -13,8 +14,8 @@ from bench.table import number, ratio
 from bench.works import Work
 
 
-def measure(work: Work, servers: Iterable[Contender], rounds: int) -> Row:
-    """In turns: A B A B, after each has warmed up."""
+def measure(work: Work, servers: Iterable[Contender], rounds: int, end: float = float("inf")) -> Row:
+    """In turns: A B A B, after each has warmed up; after `end` (monotonic seconds) no further round is begun."""
     times = [(server, work.times_for(server)) for server in servers]
     row = Row(
         work.title,
@@ -26,7 +27,9 @@ def measure(work: Work, servers: Iterable[Contender], rounds: int) -> Row:
         tuple(server.name for server, _ in times if not server.counts_cpu),
         work.in_seconds,
     )
-    for _ in range(rounds):
+    for turn in range(rounds):
+        if turn and time.monotonic() > end:
+            break
         for server, often in times:
             row.samples[server.name].append(work.sample(server, often))
     return row

@@ -193,20 +193,25 @@ def retrieve(port: int, user: str, password: str, contents: Sequence[bytes], *, 
 
 
 def together(clients: Iterable[Client]) -> None:
-    """Run clients at the same time, to their end."""
+    """Run clients at the same time, to their end; where one fails, the connections of all are closed."""
+    talks: dict[int, Talk] = {}
+    waiting: dict[int, Client] = {}
     with select.epoll() as epoll:
-        waiting: dict[int, Client] = {}
-        for client in clients:
-            _go_on(client, epoll, waiting)
-        while waiting:
-            ready = epoll.poll(_PATIENCE)
-            if not ready:
-                raise AssertionError(f"no answer for {_PATIENCE:.0f} seconds, {len(waiting)} clients wait")
-            for fd, _events in ready:
-                _go_on(waiting.pop(fd), epoll, waiting)
+        try:
+            for client in clients:
+                _go_on(client, epoll, waiting, talks)
+            while waiting:
+                ready = epoll.poll(_PATIENCE)
+                if not ready:
+                    raise AssertionError(f"no answer for {_PATIENCE:.0f} seconds, {len(waiting)} clients wait")
+                for fd, _events in ready:
+                    _go_on(waiting.pop(fd), epoll, waiting, talks)
+        finally:
+            for talk in talks.values():
+                talk.close()
 
 
-def _go_on(client: Client, epoll: select.epoll, waiting: dict[int, Client]) -> None:
+def _go_on(client: Client, epoll: select.epoll, waiting: dict[int, Client], talks: dict[int, Talk]) -> None:
     """Until it waits again; a closed socket leaves epoll by itself."""
     talk = next(client, None)
     if talk is None:
@@ -215,4 +220,5 @@ def _go_on(client: Client, epoll: select.epoll, waiting: dict[int, Client]) -> N
     if talk.watched != talk.wants:
         (epoll.modify if talk.watched else epoll.register)(fd, talk.wants)
         talk.watched = talk.wants
+        talks[fd] = talk
     waiting[fd] = client

@@ -17,7 +17,7 @@ from bench.table import number
 from bench.works import Work
 
 ROUNDS: Final = 3
-SCALE: Final = 0.12
+SCALE: Final = 0.1
 NOTABLE: Final = 1.25  # a change by less is what two runs of the same code differ by
 PEERS: Final = frozenset({"Postfix", "Dovecot"})
 
@@ -64,7 +64,7 @@ def measure(seconds: float) -> Iterator[Row]:
     """The works that peers do as well, as many as there is time for."""
     end = time.monotonic() + seconds
     with contenders.receiving(PEERS) as servers:
-        yield from _until(end - seconds / 3, servers, works.receiving(SCALE))
+        yield from _until(end - seconds / 2, servers, works.receiving(SCALE))
     with contenders.handing_out(works.POLLERS) as servers:
         yield from _until(end, servers, works.handing_out(SCALE))
 
@@ -74,13 +74,13 @@ def _until(end: float, servers: list[Contender], all_works: Iterable[Work]) -> I
         if time.monotonic() > end:
             print(f"{work.title}: left out, there is no time", flush=True)
         else:
-            yield compare.measure(work, servers, ROUNDS)
+            yield compare.measure(work, servers, ROUNDS, end)
 
 
 def main() -> None:
     """Measure, and tell."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=45, help="nothing new is begun after them")
+    parser.add_argument("--seconds", type=float, default=40, help="nothing new is begun after them")
     asked = parser.parse_args()
     path = kept()
     if path is None:

@@ -46,6 +46,8 @@ def _introduction(result: Result) -> Iterator[str]:
     yield f"{machine['cores']} cores ({machine['cpu']}), {machine['filesystem']}, Linux {machine['kernel']},"
     yield f"Python {machine['python']}."
     yield ""
+    yield f"![how many times as fast as its peers mailsrv is](../bench/results/{result.when[:10]}.svg)"
+    yield ""
 
 
 def _beside_peer(result: Result) -> Iterator[str]:

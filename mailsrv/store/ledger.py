@@ -7,6 +7,9 @@ spool. A line that is found again after a restart says `again`, so that it count
 as well, with the boot: what one boot did twice is an error, what the next one did again after a power loss is not.
 """
 
+import contextlib
+import heapq
+import itertools
 import json
 import os
 import re
@@ -180,32 +183,45 @@ class Reader:
         self.torn = 0  # lines that a crash has cut
 
     def read(self, first_day: str = "") -> Iterator[Line]:
-        """What was not yet read, file by file, each line with its `boot` and `by`, the program; raises OSError."""
-        if not self._folder.is_dir():
-            return
-        for part in files(self._folder):
-            if part.day < first_day:
-                continue
-            try:
-                with part.path.open("rb") as file:
-                    file.seek(self._offsets.get(part.path, 0))
-                    yield from self._lines(part, file)
-            except FileNotFoundError:  # it grew too old while we read
-                continue
+        """What was not yet read, each line with its `boot` and `by`, the program; raises OSError.
 
-    def _lines(self, part: Part, file: Iterable[bytes]) -> Iterator[Line]:
+        Day by day, and within a day in the order of time, so that what becomes of a message is soon read after that it
+        has come: whoever reads need not hold a day's messages in memory.
+        """
+        parts = files(self._folder) if self._folder.is_dir() else []
+        for _, of_day in itertools.groupby((each for each in parts if each.day >= first_day), lambda each: each.day):
+            with contextlib.ExitStack() as stack:
+                streams = []
+                for part in of_day:
+                    with contextlib.suppress(FileNotFoundError):  # it grew too old while we read
+                        file = stack.enter_context(part.path.open("rb"))
+                        file.seek(self._offsets.get(part.path, 0))
+                        streams.append(self._lines(part, file))
+                for found, path, octets in heapq.merge(*streams, key=lambda each: float(each[0]["t"])):
+                    self._offsets[path] = self._offsets.get(path, 0) + octets
+                    yield found
+
+    def _lines(self, part: Part, file: Iterable[bytes]) -> Iterator[tuple[Line, Path, int]]:
+        """With file and number of octets: what was merged but is not yet given counts as unread."""
         for octets in file:
             if not octets.endswith(b"\n"):  # being written, or torn: its end may come
                 return
-            self._offsets[part.path] = self._offsets.get(part.path, 0) + len(octets)
-            try:
-                found = json.loads(octets)
-                if "opened" in found:
-                    self._boots[part.path] = found["boot"]
-                elif found["fate"] and found["id"] and found["t"]:
-                    yield found | {"by": found.get("by", part.program), "boot": self._boots.get(part.path, "")}
-            except (ValueError, KeyError, TypeError):
-                self.torn += octets != b"\n"
+            found = self._meaning(part, octets)
+            if found is None:
+                self._offsets[part.path] = self._offsets.get(part.path, 0) + len(octets)
+            else:
+                yield found, part.path, len(octets)
+
+    def _meaning(self, part: Part, octets: bytes) -> Line | None:
+        try:
+            found = json.loads(octets)
+            if "opened" in found:
+                self._boots[part.path] = found["boot"]
+            elif found["fate"] and found["id"] and float(found["t"]):
+                return dict(found, by=found.get("by", part.program), boot=self._boots.get(part.path, ""))
+        except (ValueError, KeyError, TypeError):
+            self.torn += octets != b"\n"
+        return None
 
 
 def _prune(folder: Path, program: str, keep_days: int) -> None:

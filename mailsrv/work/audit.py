@@ -103,6 +103,7 @@ class Audit:
             asked = list(self._open)  # what comes after this is nobody's business yet
             present = self._present()
             self._read()
+            asked = [key for key in asked if key in self._open]
             missing = {key: found for key in asked if key not in present and (found := self._missing(key))}
             if not missing:
                 break
@@ -150,6 +151,7 @@ class Audit:
             message.done.update(line.get("to", ()))
         if fate == Kind.DELIVERED and not line.get("again"):
             self._count(message, line)
+        self._settle_if_complete(entry_id)
 
     def _take_arrival(self, message: _Message, line: Line) -> None:
         if message.arrived is None:
@@ -161,6 +163,7 @@ class Audit:
             of = self._open.setdefault(parent, _Message())
             of.done.update(line.get("serves", ()))
             of.routes |= line.get("routes", {})
+            self._settle_if_complete(parent)
 
     def _count(self, message: _Message, line: Line) -> None:
         for destination in line.get("to", ()):
@@ -177,11 +180,11 @@ class Audit:
         if line["fate"] != Kind.DELIVERED or line.get("again") or not line.get("to"):
             return
         if self._settled[hash(line["id"])] == line["boot"]:
-            to = ", ".join(line["to"])
-            told = f"{line['id']} to {to}: delivered again at {_moment(line['t'])}, long after all was done"
-            self._doubled[told] = line["id"]
+            for to in line["to"]:
+                told = f"{line['id']} to {to}: delivered again at {_moment(line['t'])}, after all was done"
+                self._doubled[told] = line["id"]
         else:
-            self._repeated += 1
+            self._repeated += len(line["to"])
 
     # --- the balance -------------------------------------------------------------------------------
 
@@ -198,6 +201,12 @@ class Audit:
             f"{entry_id} to {recipient}: {line.get('fate')} at {_moment(line.get('t', 0.0))} by {line.get('by')}, "
             f"from {line.get('from') or '<>'}; it is not in the spool, and nothing tells what became of it"
         )
+
+    def _settle_if_complete(self, entry_id: str) -> None:
+        """At once where everything is accounted for: of a million messages, only those under way are in memory."""
+        message = self._open[entry_id]
+        if message.arrived is not None and message.to and not message.is_over and not message.missing():
+            self._settle([entry_id])
 
     def _settle(self, over: Sequence[str]) -> None:
         """Keep of what is over no more than that it is."""

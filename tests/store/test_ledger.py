@@ -28,6 +28,25 @@ def test_lines_come_back_as_they_were_written_with_their_program(tmp_path: Path)
     assert first["boot"] == second["boot"] == ledger.BOOT_ID.read_text().strip()
 
 
+def test_the_lines_of_a_day_come_in_the_order_of_time_whoever_wrote_them(tmp_path: Path) -> None:
+    smtp, delivery = Ledger(tmp_path, "smtp", 30), Ledger(tmp_path, "delivery", 30)
+    for entry_id in "abc":
+        smtp.write([line(Kind.ACCEPTED, entry_id)])
+        delivery.write([line(Kind.DELIVERED, entry_id)])
+    assert [(each["id"], each["by"]) for each in Reader(tmp_path).read()] == [
+        (entry_id, program) for entry_id in "abc" for program in ("smtp", "delivery")
+    ]
+
+
+def test_what_a_reader_has_not_taken_is_given_when_it_asks_again(tmp_path: Path) -> None:
+    for program in ("smtp", "delivery", "pop3"):
+        Ledger(tmp_path, program, 30).write([line(Kind.ACCEPTED, f"{program}{each}") for each in range(3)])
+    reader = Reader(tmp_path)
+    first = [each["id"] for _, each in zip(range(4), reader.read(), strict=False)]
+    rest = [each["id"] for each in reader.read()]
+    assert sorted([*first, *rest]) == sorted(ids(tmp_path))
+
+
 def test_a_reader_that_asks_again_gets_what_came_meanwhile(tmp_path: Path) -> None:
     books, reader = Ledger(tmp_path, "smtp", 30), Reader(tmp_path)
     books.write([line(Kind.ACCEPTED, "a")])

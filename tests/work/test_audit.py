@@ -2,14 +2,16 @@
 
 import os
 import time
+import tracemalloc
 import warnings
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from mailsrv.config import Config
-from mailsrv.model.identity import EntryId, derived_id
+from mailsrv.model.identity import EntryId, derived_id, new_entry_id
 from mailsrv.store import ledger
 from mailsrv.store.ledger import Kind, Ledger, line
 from mailsrv.store.spool import Spool, State
@@ -288,6 +290,23 @@ dave@example.net
 owner = carol@example.org
 post = anybody
 """
+
+
+def test_of_many_messages_only_those_under_way_are_in_memory(config: Config) -> None:
+    """Once a message took 2.6 KB until the audit was over, and the first one reads a month."""
+    number, incoming, delivered = 3000, smtp(config), ledger_of(config)
+    for _ in range(number // 100):
+        ids = [new_entry_id(datetime.now(UTC)) for _ in range(100)]
+        incoming.write([line(Kind.ACCEPTED, each, **{"from": "", "to": ["bob@example.org"]}) for each in ids])
+        delivered.write([line(Kind.DELIVERED, each, to=["bob@example.org"]) for each in ids])
+    tracemalloc.start()
+    try:
+        found = audit(config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (found.messages, found.settled, found.missing) == (number, number, ())
+    assert peak < 700 * number
 
 
 def test_lists_answers_warnings_and_reports_of_success_balance(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """Several processes of smtp and pop3 share their sockets: one may die, or be restarted, and nobody is refused."""
 
 import contextlib
+import os
 import poplib
+import signal
 import smtplib
 import socket
 import threading
@@ -24,6 +26,7 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
     settings: dict[str, object] = {
         "health__probe_interval": 1,
         "health__interval": 1,
+        "health__beat_limit": 5,
         "logins__never_banned": [],
         "logins__delay": 0,
         "logins__ban_after": 4,
@@ -151,6 +154,16 @@ def test_each_is_probed_at_a_door_of_its_own(instance: Instance) -> None:
     wait_until(lambda: rows(instance)["health"]["facts"].get("smtp_01_seconds"), "it is probed")  # type: ignore[attr-defined]
     doors = sorted(path.name for path in (instance.root / "var" / "run").glob("*.door"))
     assert doors == [f"{name}.door" for name in (*POP3, *SMTP)]
+
+
+def test_one_that_hangs_is_restarted_and_named_and_the_other_is_left_alone(instance: Instance) -> None:
+    before = {each: pid(instance, each) for each in SMTP}
+    os.kill(before["smtp_01"], signal.SIGSTOP)
+    wait_until(lambda: pid(instance, "smtp_01") not in (0, before["smtp_01"]), "smtp_01 is back", 3 * PATIENCE)
+    assert pid(instance, "smtp_00") == before["smtp_00"]
+    kept = [path.name for path in (instance.root / "var" / "incidents").iterdir()]
+    assert any(name.endswith("-smtp_01") for name in kept), kept
+    wait_until(lambda: instance.status()["is_well"], "all is well again", 2 * PATIENCE)
 
 
 def test_one_that_is_stopped_leaves_the_port_open_and_all_of_them_close_it(instance: Instance) -> None:

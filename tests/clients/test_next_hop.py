@@ -166,11 +166,16 @@ def ports(sending: Instance) -> dict[str, int]:
     return ports
 
 
-def send_to(instance: Instance, message: Message, commands: Iterable[str]) -> str:
-    """One message, with a recipient at the sink of each of these commands; gives its id in `remote/`."""
+def drop_to(instance: Instance, message: Message, commands: Iterable[str]) -> None:
+    """One message, with a recipient at the sink of each of these commands."""
     to = "".join(f"X-Receiver: <dave@d{COMMANDS.index(each)}.example>\r\n" for each in commands)
     block = f"X-Sender: <admin@localhost>\r\n{to}X-EndOfInjectedXHeaders: 0\r\n".encode()
     instance.drop(f"{message.name}.eml", block + message.content)
+
+
+def send_to(instance: Instance, message: Message, commands: Iterable[str]) -> str:
+    """The same; gives its id in `remote/`, where it stays for a moment at least."""
+    drop_to(instance, message, commands)
     wait_until(lambda: remote(instance), "it is there")
     return remote(instance)[0].partition(".")[0]
 
@@ -212,7 +217,7 @@ def test_what_sinks_refuse_for_good_at_any_command_is_reported(
     with ExitStack() as stack:
         for command in COMMANDS[2:]:
             stack.enter_context(sink(ports[command], "-f", command))
-        send_to(sending, messages["short"], COMMANDS[2:])
+        drop_to(sending, messages["short"], COMMANDS[2:])
         report = sending.wait_delivered(before + 1)[-1]
     for at in range(2, len(COMMANDS)):
         assert f"Final-Recipient: rfc822; dave@d{at}.example\nAction: failed\nStatus: 5.".encode() in report

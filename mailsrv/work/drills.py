@@ -212,13 +212,13 @@ def _full_disk(place: Place) -> None:
 
 def _empty_file(place: Place) -> None:
     dropped = place.config.spool / "drill-empty.eml"
-    reason = place.config.spool / "bad" / f"{dropped.name}.txt"
+    aside = place.config.spool / "bad" / dropped.name
     try:
         dropped.touch()
-        place.wait(reason.exists, "it is set aside")
+        place.wait(aside.exists, "it is set aside")  # its reason stood there before
         place.mark()
     finally:
-        for path in (dropped, reason.with_name(dropped.name), reason):
+        for path in (dropped, aside, aside.with_name(f"{aside.name}.txt")):
             path.unlink(missing_ok=True)
 
 

@@ -82,7 +82,8 @@ def test_a_program_that_hangs_is_replaced(make_instance: Callable[..., Instance]
 def test_a_program_that_answers_no_client_is_restarted_though_its_heart_beats(
     make_instance: Callable[..., Instance],
 ) -> None:
-    instance = make_instance(**QUICK, health__probe_interval=0.5, health__probe_timeout=2)
+    # It tries again and again to let somebody in: that is not what it is to be restarted for here.
+    instance = make_instance(**QUICK, health__cpu_limit=1000, health__probe_interval=0.5, health__probe_timeout=2)
     wait_until(lambda: "smtp_seconds" in facts(instance, "health"), "a dialogue was held")
     for program in ("smtp", "pop3"):
         pid = suffer(instance, program, "limit 8")  # no more descriptors: nobody is let in
@@ -260,7 +261,9 @@ def test_an_hour_of_hard_work_restarts_nothing(make_instance: Callable[..., Inst
                 with contextlib.suppress(psutil.Error):  # it was restarted
                     highest = max(highest, *(psutil.Process(pid).cpu_percent(0.1) for pid in pids.values()))
         wait_until(lambda: server.taken, "mail was sent on")
-        assert [(each["name"], each["symptom"]) for each in incidents(instance)] == []
+        # supervisord is asked 150 times as often as well, and has a tenth of a second to answer; nothing restarts it.
+        kept = {each["symptom"] for each in incidents(instance)} - {Symptom.SUPERVISORD.value}
+        assert kept == set()
         assert {program: instance.pid(program) for program in pids} == pids
         assert facts(instance, "health")["restarts"] == before
         assert highest > 15, "the work was not hard"

@@ -246,7 +246,7 @@ def test_octets_that_are_not_utf_8_are_told_and_never_a_traceback(stopped: Insta
 
 def test_a_fault_of_ours_is_told_without_a_traceback(stopped: Instance) -> None:
     (stopped.root / "var" / "log" / "ledger" / "smtp-20260101.0.jsonl").write_text(
-        '{"t":"noon","fate":"accepted","id":"0hofqxo9q6i-f85zzn5t","to":"odd"}\n'
+        '{"t":1e300,"fate":"accepted","id":"0hofqxo9q6i-f85zzn5t","to":["odd"]}\n'  # no calendar has that day
     )
     done = stopped.mailsrv("trace", "0hofqxo9q6i-f85zzn5t")
     assert done.returncode == 1

@@ -43,13 +43,13 @@ def measure_drops(spool: Path, mailbox: Path, number: int) -> list[float]:
 
 
 def measure_idling(root: Path, seconds: float) -> tuple[float, float]:
-    """Percent of one core, and MB of resident memory, of supervisord and all programs together."""
+    """Percent of one core, and MB of memory, of supervisord and all programs; what they share counts once."""
     pid = int((root / "var" / "supervisor" / "supervisord.pid").read_text())
     processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
     before = sum(sum(process.cpu_times()[:2]) for process in processes)
     time.sleep(seconds)
     after = sum(sum(process.cpu_times()[:2]) for process in processes)
-    return (after - before) / seconds * 100, sum(process.memory_info().rss for process in processes) / 1e6
+    return (after - before) / seconds * 100, sum(process.memory_full_info().pss for process in processes) / 1e6
 
 
 def main() -> None:

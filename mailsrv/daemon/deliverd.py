@@ -3,14 +3,10 @@
 Reads no network. Owns the spool but the drafts of others; writes mailboxes (tmp to new).
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
@@ -32,7 +28,6 @@ logger = logging.getLogger(__name__)
 # a close a moment before the file counts as closed, so the first look again comes soon.
 FIRST_PAUSE: Final = 0.002
 LAST_PAUSE: Final = 0.25
-EX_ALREADY_RUNNING: Final = 75
 
 
 class Delivery:
@@ -140,20 +135,10 @@ class Delivery:
         self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, facts, in_hand)
 
 
-def _lock(path: Path) -> int:
-    """Be the only one: two deliveries would decide the same entries."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fd
-    logger.error("another delivery is at work on this spool")
-    sys.exit(EX_ALREADY_RUNNING)
-
-
 def main() -> None:
     """The console script."""
     config, heart, _ = service.start("delivery", lambda _config: None, keep=(Capability.LEASE,))
-    lock = _lock(config.run / "delivery.lock")
+    lock = service.be_the_only_one("delivery", config.run)  # two deliveries would decide the same entries
     delivery = Delivery(config, heart)
     faults.add_faults_of(delivery.bell)
     signal.signal(signal.SIGTERM, delivery.stop)

@@ -3,14 +3,10 @@
 Connects out, and listens nowhere. Owns `spool/remote/` and `spool/tmp/relay/`; its reports go into `spool/new/`.
 """
 
-import contextlib
-import fcntl
 import logging
 import os
 import signal
-import sys
 import time
-from pathlib import Path
 from typing import Final
 
 from mailsrv.config import Config
@@ -26,7 +22,6 @@ from mailsrv.work.watching import Watch
 
 logger = logging.getLogger(__name__)
 
-EX_ALREADY_RUNNING: Final = 75
 DRAIN_PAUSE: Final = 0.05  # seconds between looks at what is still under way
 LEAST_PAUSE: Final = 0.001
 
@@ -118,20 +113,10 @@ class Relay:
         self._heart.beat(self._sender.progress + self._sender.lanes.ticks, facts, in_hand)
 
 
-def _lock(path: Path) -> int:
-    """Be the only one: two relays would send the same entries."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    with contextlib.suppress(BlockingIOError):
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return fd
-    logger.error("another relay is at work on this spool")
-    sys.exit(EX_ALREADY_RUNNING)
-
-
 def main() -> None:
     """The console script."""
     config, heart, _ = service.start(PROGRAM, lambda _config: resolver.load())
-    lock = _lock(config.run / "relay.lock")
+    lock = service.be_the_only_one(PROGRAM, config.run)  # two relays would send the same entries
     ways, problem = NO_WAYS, ""
     try:
         ways = ways_of(config)

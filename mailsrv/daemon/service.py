@@ -1,6 +1,8 @@
 """What every program does first: into its root, its configuration, its log, its privileges, its heartbeat."""
 
 import argparse
+import contextlib
+import fcntl
 import importlib
 import logging
 import os
@@ -23,6 +25,7 @@ from mailsrv.store.heartbeat import Heart
 T = TypeVar("T")
 
 MISUSE: Final = 2
+EX_ALREADY_RUNNING: Final = 75
 
 # Modules that Python would import only when they are first needed: by then we may not be allowed to read them.
 _NEEDED_LATER: Final = (
@@ -74,6 +77,16 @@ def start(name: str, prepare: Callable[[Config], T], keep: tuple[Capability, ...
         faults.install(config.fault_path(name))
     logging.info("started, process %d", os.getpid())
     return config, heart, prepared
+
+
+def be_the_only_one(program: str, folder: Path) -> int:
+    """The lock in `folder` that says so, to be held open; where another has it, ends the process with a line."""
+    fd = os.open(folder / f"{program}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return fd
+    logging.error("another %s is at work on this spool", program)
+    sys.exit(EX_ALREADY_RUNNING)
 
 
 def _root_argument(name: str) -> Path:

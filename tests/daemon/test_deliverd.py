@@ -38,7 +38,9 @@ def test_a_spool_out_of_reach_is_looked_at_once_a_second_also_while_something_is
     assert delivery._pause() >= 1
 
 
-LOCK = "from mailsrv.daemon.deliverd import _lock; from pathlib import Path; _lock(Path('delivery.lock'))"
+LOCK = (
+    "from mailsrv.daemon.service import be_the_only_one; from pathlib import Path; be_the_only_one('delivery', Path())"
+)
 
 
 def test_a_second_delivery_on_the_same_spool_refuses(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
 from mailsrv.config import Config
@@ -35,7 +36,7 @@ from mailsrv.protocol.pop3_events import (
 )
 from mailsrv.store.accounts import Account
 from mailsrv.store.ledger import Kind, Ledger
-from mailsrv.store.listings import Listings
+from mailsrv.store.listings import Listings, NotListedError
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
@@ -115,8 +116,28 @@ class Pop3:
         """The maildrop of who has logged in; raises MaildropInUseError, LoginTooSoonError, OSError."""
         path = mailbox_path(self._mail, account.mailbox)
         Maildir(path).create()
+        return self._locked(path, may_list=True)
+
+    def reopen_maildrop(self, account: Account) -> Maildrop:
+        """The same for who was here not long ago, if nothing has changed; else raises NotListedError.
+
+        It asks the system for what it has in memory: no disk is waited for.
+        """
+        path = mailbox_path(self._mail, account.mailbox)
+        if path not in self._listings:
+            raise NotListedError
+        try:
+            return self._locked(path, may_list=False)
+        except OSError as error:  # to open it makes what is missing, or tells what is wrong
+            raise NotListedError from error
+
+    def _locked(self, path: Path, *, may_list: bool) -> Maildrop:
         return Maildrop(
-            path, is_exclusive=self._is_exclusive, login_delay=self.policy.login_delay, listings=self._listings
+            path,
+            is_exclusive=self._is_exclusive,
+            login_delay=self.policy.login_delay,
+            listings=self._listings,
+            may_list=may_list,
         )
 
     def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
@@ -190,14 +211,17 @@ class Pop3Connection(Connection[Session]):
         self.session.challenge(octets)
 
     def admit(self, account: Account) -> None:
-        self._work(functools.partial(self._pop3.open_maildrop, account), functools.partial(self._admitted, account))
+        self._admit(account, functools.partial(self._pop3.reopen_maildrop, account))
 
     def reject(self, failure: LoginFailure) -> None:
         self._refuse(REJECTED[failure])
 
-    def _admitted(self, account: Account, future: "Future[Maildrop]") -> None:
+    def _admit(self, account: Account, opened: Callable[[], Maildrop]) -> None:
         try:
-            self._maildrop = future.result()
+            self._maildrop = opened()
+        except NotListedError:  # to go to a worker and back costs as much as a whole login
+            work = functools.partial(self._pop3.open_maildrop, account)
+            self._work(work, lambda future: self._admit(account, future.result))
         except MaildropInUseError:
             self._refuse(Refusal.IN_USE)
         except LoginTooSoonError:

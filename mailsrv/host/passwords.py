@@ -6,7 +6,6 @@ password is forgotten at once.
 
 import base64
 import hashlib
-import hmac
 import secrets
 import time
 from typing import Final
@@ -68,4 +67,4 @@ class Memory:
 
     def _key(self, password_hash: str, password: str) -> bytes:
         text = f"{password_hash}\0{password}".encode("utf-8", "surrogatepass")
-        return hmac.digest(self._secret, text, hashlib.sha256)
+        return hashlib.blake2b(text, key=self._secret).digest()

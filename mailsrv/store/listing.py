@@ -47,12 +47,13 @@ class Listing:
     def __init__(self, mailbox: Path, earlier: "Listing | None" = None) -> None:
         """List `mailbox`; raises OSError. `earlier` is not to be used any more."""
         self.mailbox = mailbox
+        self._folders = tuple(mailbox / each for each in _FOLDERS)
         # Names that have told octets wrongly.
         self._distrusted: set[str] = set(earlier._distrusted) if earlier else set()
         self._corrected: set[str] = set()  # names that tell octets, and were measured all the same
         self.memo: dict[str, list[bytes]] = {}
         self._listed = time.time_ns()
-        self._changed = _changed(mailbox)
+        self._changed = _changed(self._folders)
         self._is_whole = True
         self._places = sorted(_places(mailbox))
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
@@ -100,7 +101,7 @@ class Listing:
         if self._is_unchanged():
             return
         self._listed = time.time_ns()
-        self._changed = _changed(self.mailbox)
+        self._changed = _changed(self._folders)
         self._is_whole = False  # what has come since is not in it
         now: dict[str, list[str]] = {}
         for place in _look(self.mailbox)[0]:
@@ -113,7 +114,7 @@ class Listing:
                 self._places[index] = new
 
     def _is_unchanged(self) -> bool:
-        changed = _changed(self.mailbox)
+        changed = _changed(self._folders)
         return changed == self._changed and all(_is_settled(each.modified, self._listed) for each in changed)
 
     def _path(self, place: str) -> str:
@@ -230,8 +231,8 @@ class _Stamp(NamedTuple):
     inode: int
 
 
-def _changed(mailbox: Path) -> list[_Stamp]:
-    found = [(mailbox / folder).stat() for folder in _FOLDERS]
+def _changed(folders: Iterable[Path]) -> list[_Stamp]:
+    found = [each.stat() for each in folders]
     return [_Stamp(each.st_mtime_ns, each.st_ctime_ns, each.st_ino) for each in found]
 
 

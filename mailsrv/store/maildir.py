@@ -23,6 +23,7 @@ def unique_name(entry_id: EntryId) -> str:
     return f"{int(arrival_of(entry_id).timestamp())}.{entry_id}.mailsrv"
 
 
+@functools.lru_cache(maxsize=4096)
 def mailbox_path(mail: Path, mailbox: Mailbox) -> Path:
     """Where the mailbox of an account lies, below `var/mail`: in one folder, however its address is spelled."""
     return mail / domain_key(mailbox.domain) / local_part_key(mailbox.local_part)

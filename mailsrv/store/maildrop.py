@@ -47,18 +47,20 @@ class Maildrop:
         is_exclusive: bool = True,
         login_delay: float | None = None,
         listings: Listings | None = None,
+        may_list: bool = True,
     ) -> None:
         """Lock and list; `login_delay`, in seconds, is to be kept between logins, None if this is none.
 
         Raises MaildropInUseError, LoginTooSoonError, OSError. Sessions that are not exclusive share the maildrop.
-        From `listings` comes that of an earlier session, if it still holds, and there this one's goes.
+        From `listings` comes that of an earlier session, if it still holds, and there this one's goes. If it does not,
+        and not `may_list`, raises NotListedError.
         """
         self._listings = listings
         self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
         try:
             if login_delay is not None and 0 <= time.time() - last_login < login_delay:
                 raise LoginTooSoonError
-            self.listing = listings.take(path) if listings else Listing(path)
+            self.listing = listings.take(path, may_list=may_list) if listings else Listing(path)
             if login_delay is not None:  # a login that fails by our fault is none
                 with contextlib.suppress(OSError):  # where nothing can be written, mail is read all the same
                     os.utime(self._lock)
@@ -155,7 +157,7 @@ def is_header_ascii(file: BinaryIO) -> bool:
     return is_ascii
 
 
-def _open_lock(path: Path) -> int:
+def _open_lock(path: str) -> int:
     flags = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     with contextlib.suppress(FileNotFoundError):
         try:
@@ -171,7 +173,7 @@ def _open_lock(path: Path) -> int:
 
 def _lock(path: Path, *, is_exclusive: bool) -> tuple[int, float]:
     """The lock's descriptor, and the time of the last login (seconds since 1970, 0 for never)."""
-    fd = _open_lock(path / LOCK_NAME)
+    fd = _open_lock(f"{path}/{LOCK_NAME}")
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
         return fd, os.fstat(fd).st_mtime

@@ -101,19 +101,26 @@ class Authenticator:
 
     def verify(self, user: str, password: str) -> Account | None:
         """The account, if this is its password; waits for its turn, and takes as long for somebody unknown."""
-        return self._verify(self._directory.account(user), prepared(password))
-
-    def submit(self, user: str, password: str) -> "Future[Account | None]":
-        """`verify` in a thread; what was verified not long ago is answered at once. Raises OverloadedError."""
         account = self._directory.account(user)
         password = prepared(password)
         if account is not None and self._memory.knows(account.password_hash, password):
-            done: Future[Account | None] = Future()
-            done.set_result(account)
-            return done
+            return account
+        with self._at_once:
+            is_right = self._memory.verify(account.password_hash if account else None, password)
+        return account if is_right else None
+
+    def known(self, user: str, password: str) -> Account | None:
+        """The account, if this was verified as its password not long ago; costs microseconds."""
+        account = self._directory.account(user)
+        if account is None or not self._memory.knows(account.password_hash, prepared(password)):
+            return None
+        return account
+
+    def submit(self, user: str, password: str) -> "Future[Account | None]":
+        """`verify` in a thread; raises OverloadedError."""
         if not self._waiting.acquire(blocking=False):
             raise OverloadedError
-        future = self._workers.submit(self._verify, account, password)
+        future = self._workers.submit(self.verify, user, password)
         future.add_done_callback(lambda _future: self._waiting.release())
         return future
 
@@ -125,13 +132,6 @@ class Authenticator:
         """End the threads; checks that have not begun are cancelled."""
         self._workers.shutdown(cancel_futures=True)
         self.failures.close()
-
-    def _verify(self, account: Account | None, password: str) -> Account | None:
-        if account is not None and self._memory.knows(account.password_hash, password):
-            return account
-        with self._at_once:
-            is_right = self._memory.verify(account.password_hash if account else None, password)
-        return account if is_right else None
 
 
 class _Plain:

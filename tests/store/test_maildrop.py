@@ -11,7 +11,7 @@ import pytest
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import new_entry_id
 from mailsrv.store.listing import Listing
-from mailsrv.store.listings import Listings
+from mailsrv.store.listings import Listings, NotListedError
 from mailsrv.store.maildir import Maildir, mailbox_path, unique_name, unique_part
 from mailsrv.store.maildrop import (
     LOCK_NAME,
@@ -583,3 +583,22 @@ def test_no_more_messages_are_kept_than_that_and_the_longest_unused_go_first(tmp
         maildrop.close()
     assert [listings.take(each) is one for each, one in zip(boxes, made, strict=True)] == [False, True, True]
     assert listings.take(boxes[1]) is not made[1]  # it is taken
+
+
+def test_what_would_have_to_be_listed_is_not_where_that_may_not_be_and_is_not_locked(box: Path) -> None:
+    (box / "new" / "1.a").write_bytes(b"one\n")
+    settle(box)
+    listings = Listings(10)
+    with pytest.raises(NotListedError):
+        Maildrop(box, listings=listings, may_list=False)
+    first = Maildrop(box, listings=listings)
+    first.close()
+    again = Maildrop(box, listings=listings, may_list=False)
+    assert again.listing is first.listing
+    again.close()
+    (box / "new" / "2.b").write_bytes(b"two\n")
+    with pytest.raises(NotListedError):
+        Maildrop(box, listings=listings, may_list=False)
+    grown = Maildrop(box, listings=listings)
+    assert [uidl for uidl, _ in listed(grown)] == ["1.a", "2.b"]
+    grown.close()

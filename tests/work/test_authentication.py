@@ -133,8 +133,11 @@ def test_a_password_beyond_ascii_may_be_typed_in_any_form(tmp_path: Path) -> Non
 
 
 def test_what_was_verified_is_answered_without_a_thread(authenticator: Authenticator) -> None:
+    assert authenticator.known("alice", PASSWORD) is None
     authenticator.submit("alice", PASSWORD).result()
-    assert authenticator.submit("alice", PASSWORD).done()
+    assert authenticator.known("ALICE", PASSWORD) == ALICE
+    assert authenticator.known("alice", "wrong") is None
+    assert authenticator.known("nobody", PASSWORD) is None
 
 
 def test_checks_are_bounded_at_once_and_in_all(authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch) -> None:

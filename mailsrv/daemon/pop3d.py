@@ -6,10 +6,8 @@ Reads the network; reads mailboxes, locks them, and removes messages in UPDATE o
 import errno
 import functools
 import logging
-import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Future
 from typing import BinaryIO, Final, TypeVar
 
 from mailsrv.config import Config
@@ -36,12 +34,12 @@ from mailsrv.protocol.pop3_events import (
 )
 from mailsrv.store.accounts import Account
 from mailsrv.store.ledger import Kind, Ledger
-from mailsrv.store.listings import Listings, NotListedError
-from mailsrv.store.maildir import Maildir, mailbox_path
+from mailsrv.store.listings import NotListedError
 from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
 from mailsrv.work.downloads import Downloads
 from mailsrv.work.expiry import Expiry
+from mailsrv.work.maildrops import Maildrops
 from mailsrv.work.routing import Directory
 
 logger = logging.getLogger(__name__)
@@ -50,9 +48,6 @@ T = TypeVar("T")
 
 LISTENERS: Final = ("pop3", "pop3s")
 PIECE: Final = 64 * 1024  # octets of a message in memory at a time
-WORKERS: Final = 2  # listings and removals at once
-LATE_SECONDS: Final = 60.0  # after which one of them is told: a filesystem may answer nobody
-MESSAGES_REMEMBERED: Final = 200_000  # of mailboxes that are not open; some 200 octets each
 NOT_FOR_POP3: Final = frozenset({"LOGIN"})  # USER and PASS do the same
 TURNED_AWAY: Final[Mapping[Unwelcome, Refusal]] = {
     Unwelcome.FULL: Refusal.TOO_MANY_CONNECTIONS,
@@ -80,72 +75,15 @@ class Pop3:
         self.server = server
         self.hostname = config.hostname
         self.authenticator = authenticator
-        self.workers = ThreadPoolExecutor(WORKERS, "pop3-worker")
         self.downloads = Downloads(Ledger(config.books, server.name, config.ledger.keep_days))
-        server.problems += [self.downloads.write, self._late]
-        self._begun: dict[object, float] = {}  # when each of the workers began with what it has in hand
+        self.maildrops = Maildrops(config, self.downloads)
+        server.problems += [self.downloads.write, self.maildrops.late]
         self.policy = Policy(
             expire_days=config.pop3.expire_days,
             login_delay=config.pop3.login_delay,
             language=language_of(config.pop3.language) or Language.ENGLISH,
         )
         self.sends_utf8 = config.pop3.utf8_headers == "send"
-        self._is_exclusive = config.pop3.exclusive
-        self._listings = Listings(MESSAGES_REMEMBERED)
-        self._mail = config.mail
-
-    def submit(self, work: Callable[[], T]) -> "Future[T]":
-        """Have a worker do what may take long."""
-        return self.workers.submit(self._noted, work)
-
-    def _noted(self, work: Callable[[], T]) -> T:
-        work_in_hand = object()
-        self._begun[work_in_hand] = time.monotonic()
-        try:
-            return work()
-        finally:
-            del self._begun[work_in_hand]
-
-    def _late(self) -> str:
-        """What is wrong with the disk, in words, where a worker waits for it for too long."""
-        now = time.monotonic()
-        seconds = now - min(list(self._begun.values()), default=now)
-        return f"pop3: a mailbox has not answered for {seconds:.0f} s" if seconds > LATE_SECONDS else ""
-
-    def open_maildrop(self, account: Account) -> Maildrop:
-        """The maildrop of who has logged in; raises MaildropInUseError, LoginTooSoonError, OSError."""
-        path = mailbox_path(self._mail, account.mailbox)
-        Maildir(path).create()
-        return self._locked(path, may_list=True)
-
-    def reopen_maildrop(self, account: Account) -> Maildrop:
-        """The same for who was here not long ago, if nothing has changed; else raises NotListedError.
-
-        It asks the system for what it has in memory: no disk is waited for.
-        """
-        path = mailbox_path(self._mail, account.mailbox)
-        if path not in self._listings:
-            raise NotListedError
-        try:
-            return self._locked(path, may_list=False)
-        except OSError as error:  # to open it makes what is missing, or tells what is wrong
-            raise NotListedError from error
-
-    def _locked(self, path: Path, *, may_list: bool) -> Maildrop:
-        return Maildrop(
-            path,
-            is_exclusive=self._is_exclusive,
-            login_delay=self.policy.login_delay,
-            listings=self._listings,
-            may_list=may_list,
-        )
-
-    def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
-        """Remove messages, and note it; raises OSError."""
-        try:
-            maildrop.remove(deleted, lambda path: self.downloads.note(Kind.DELETED, mailbox, path.name, peer))
-        finally:
-            self.downloads.write()
 
 
 class Pop3Connection(Connection[Session]):
@@ -157,8 +95,8 @@ class Pop3Connection(Connection[Session]):
         self._login = Login(self, self, pop3.authenticator)
         self._maildrop: Maildrop | None = None
         self._mailbox = Mailbox("", "")  # of who has logged in
-        self._message: BinaryIO | None = None
-        self._index = 0  # of the message in hand
+        self._message: BinaryIO | None = None  # what is being sent
+        self._asked = MessageRequested(0, None, takes_utf8=False)  # what it is sent for
         self._is_working = False  # a worker has the maildrop in hand
         self._is_released = False
 
@@ -179,8 +117,8 @@ class Pop3Connection(Connection[Session]):
                 self._login.begin(mechanism, response)
             case AuthenticationContinued(response):
                 self._login.respond(response)
-            case MessageRequested(index, _, takes_utf8):
-                self._open(index, takes_utf8=takes_utf8)
+            case MessageRequested():
+                self._say_message(event)
             case UpdateRequested(deleted):
                 self._update(deleted)
 
@@ -211,7 +149,7 @@ class Pop3Connection(Connection[Session]):
         self.session.challenge(octets)
 
     def admit(self, account: Account) -> None:
-        self._admit(account, functools.partial(self._pop3.reopen_maildrop, account))
+        self._admit(account, functools.partial(self._pop3.maildrops.reopen, account.mailbox))
 
     def reject(self, failure: LoginFailure) -> None:
         self._refuse(REJECTED[failure])
@@ -220,7 +158,7 @@ class Pop3Connection(Connection[Session]):
         try:
             self._maildrop = opened()
         except NotListedError:  # to go to a worker and back costs as much as a whole login
-            work = functools.partial(self._pop3.open_maildrop, account)
+            work = functools.partial(self._pop3.maildrops.open, account.mailbox)
             self._work(work, lambda future: self._admit(account, future.result))
         except MaildropInUseError:
             self._refuse(Refusal.IN_USE)
@@ -239,19 +177,34 @@ class Pop3Connection(Connection[Session]):
 
     # --- TRANSACTION -------------------------------------------------------------------------------
 
-    def _open(self, index: int, *, takes_utf8: bool) -> None:
+    def _say_message(self, asked: MessageRequested) -> None:
+        """Most messages are small, and where and as they were listed: those are said at once."""
+        try:
+            message = self._opened().read_where_it_was(asked.index)
+        except OSError:
+            message = None
+        if message is None or not (self._takes(asked) or message.isascii()) or not self.session.say_message(message):
+            self._open(asked)
+        else:
+            self._note_sent(asked)
+
+    def _takes(self, asked: MessageRequested) -> bool:
+        """Whether the client takes any header (RFC 6856 §4)."""
+        return asked.takes_utf8 or self._pop3.sends_utf8
+
+    def _open(self, asked: MessageRequested) -> None:
         maildrop = self._opened()
         try:
-            message = maildrop.open_where_it_was(index)
+            message = maildrop.open_where_it_was(asked.index)
         except FileNotFoundError:  # to look for it may be to list 100,000 files
-            work = functools.partial(maildrop.open, index)
-            self._work(work, functools.partial(self._found, index, takes_utf8))
+            work = functools.partial(maildrop.open, asked.index)
+            self._work(work, functools.partial(self._found, asked))
         except OSError as error:
             self._refuse_message(error)
         else:
-            self._begin(index, message, takes_utf8=takes_utf8)
+            self._begin(asked, message)
 
-    def _found(self, index: int, takes_utf8: bool, future: "Future[BinaryIO]") -> None:
+    def _found(self, asked: MessageRequested, future: "Future[BinaryIO]") -> None:
         try:
             message = future.result()
         except OSError as error:
@@ -260,20 +213,20 @@ class Pop3Connection(Connection[Session]):
             if self.session.is_closed:
                 message.close()
             else:
-                self._begin(index, message, takes_utf8=takes_utf8)
+                self._begin(asked, message)
         if self._is_released:
             self._unlock()
 
-    def _begin(self, index: int, message: BinaryIO, *, takes_utf8: bool) -> None:
+    def _begin(self, asked: MessageRequested, message: BinaryIO) -> None:
         """Send a message, if it is what it was and the client takes it."""
-        self._message, self._index = message, index
+        self._message, self._asked = message, asked
         try:
-            octets = self._opened().octets_of(index, message)
-            needs_utf8 = not (takes_utf8 or self._pop3.sends_utf8 or is_header_ascii(message))
+            octets = self._opened().octets_of(asked.index, message)
+            needs_utf8 = not (self._takes(asked) or is_header_ascii(message))
         except OSError as error:
             self._refuse_message(error)
             return
-        if needs_utf8:  # RFC 6856 §4
+        if needs_utf8:
             self._close_message()
             self.session.refuse(Refusal.NEEDS_UTF8)
             return
@@ -301,21 +254,21 @@ class Pop3Connection(Connection[Session]):
                 self.write(self.session.replies())
             else:  # what is said here goes with the answer to what the client has asked for behind it
                 self._close_message()
-                self._end_message(is_all=is_last)
+                self._end_message()
 
-    def _end_message(self, *, is_all: bool) -> None:
-        """The message is sent, `is_all` or the top only."""
-        if not self.session.end_message():
-            logger.warning("a message has changed while it was sent: %s", self._opened().listing.path(self._index))
-            self._opened().listing.distrust(self._index)
+    def _end_message(self) -> None:
+        if self.session.end_message():
+            self._note_sent(self._asked)
             return
-        self.server.count("sent")
-        if is_all:
-            self._note_fetched()
+        listing, index = self._opened().listing, self._asked.index
+        logger.warning("a message has changed while it was sent: %s", listing.path(index))
+        listing.distrust(index)
 
-    def _note_fetched(self) -> None:
-        name = self._opened().listing.name(self._index).rpartition("/")[2]
-        self._pop3.downloads.note(Kind.FETCHED, self._mailbox, name, self.peer)
+    def _note_sent(self, asked: MessageRequested) -> None:
+        self.server.count("sent")
+        if asked.body_lines is None:
+            name = self._opened().listing.file_name(asked.index)
+            self._pop3.downloads.note(Kind.FETCHED, self._mailbox, name, self.peer)
 
     def _close_message(self) -> None:
         if self._message is not None:
@@ -326,7 +279,7 @@ class Pop3Connection(Connection[Session]):
 
     def _update(self, deleted: frozenset[int]) -> None:
         if deleted:
-            work = functools.partial(self._pop3.remove, self._opened(), deleted, self._mailbox, self.peer)
+            work = functools.partial(self._pop3.maildrops.remove, self._opened(), deleted, self._mailbox, self.peer)
             self._work(work, self._updated)
         else:
             self._unlock()
@@ -357,7 +310,7 @@ class Pop3Connection(Connection[Session]):
                 self.session.break_off()
             self.pump()
 
-        future = self._pop3.submit(work)
+        future = self._pop3.maildrops.submit(work)
         future.add_done_callback(lambda done: self.server.call_from_thread(functools.partial(finished, done)))
 
     def _refuse(self, refusal: Refusal) -> None:
@@ -387,7 +340,7 @@ def main() -> None:
     server.problems.append(lambda: "; ".join(expiry.problems))
     if is_first(name):
         expiry.start()
-    with pop3.workers:
+    with pop3.maildrops.workers:
         server.run(sockets, lambda listener: Pop3Connection(pop3, listener))
     expiry.stop()
     pop3.downloads.write()

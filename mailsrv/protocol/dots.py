@@ -84,6 +84,15 @@ class ContentWriter:
         return stuffed
 
 
+def ended(octets: bytes) -> tuple[bytes, int]:
+    """What ContentWriter makes of a whole message, with its end; and the octets, without the doubled dots."""
+    content = with_crlf(octets)
+    if content and not content.endswith(_LINE_START):
+        content += _LINE_START
+    stuffed = content.replace(_DOT, b"\r\n..")
+    return b"%b%b.\r\n" % (b"." if content.startswith(b".") else b"", stuffed), len(content)
+
+
 class Top:
     """Cuts a message after its header and so many lines of its body."""
 
@@ -119,4 +128,6 @@ class Top:
 
 def with_crlf(octets: bytes) -> bytes:
     """`octets` with every line end, LF or CRLF, as CRLF. A CR elsewhere stays."""
-    return octets.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
+    if b"\r" in octets:  # to look for one octet is far quicker than to look for two
+        octets = octets.replace(b"\r\n", b"\n")
+    return octets.replace(b"\n", b"\r\n")

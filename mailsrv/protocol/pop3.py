@@ -15,9 +15,9 @@ from mailsrv.protocol import pop3_multiline as multiline
 from mailsrv.protocol import pop3_texts as texts
 from mailsrv.protocol import sasl
 from mailsrv.protocol.dialogue import Dialogue
-from mailsrv.protocol.dots import ContentWriter, Top
 from mailsrv.protocol.lines import Line
 from mailsrv.protocol.pop3_commands import ALLOWED, MAX_LINE, Refused, State, Verb
+from mailsrv.protocol.pop3_content import Content, at_once
 from mailsrv.protocol.pop3_events import (
     AuthenticationBegun,
     AuthenticationContinued,
@@ -53,9 +53,7 @@ class Session(Dialogue[Event]):
         self._listing: Listing | None = None
         self._deleted: set[int] = set()
         self._pieces_left: Iterator[bytes] | None = None  # of a multi-line response that is being said
-        self._writer: ContentWriter | None = None
-        self._top: Top | None = None
-        self._octets = 0  # of the message that is being sent
+        self._content: Content | None = None  # of the message that is being said
         self._maildrop_octets = self._deleted_octets = 0
         self.state = State.AUTHORIZATION
 
@@ -136,33 +134,40 @@ class Session(Dialogue[Event]):
         self.state = State.TRANSACTION
         self._ok(texts.MESSAGES, len(listing.octets))
 
+    def say_message(self, message: bytes) -> bool:
+        """Answer MessageRequested with the whole message, in lines that end in LF or CRLF.
+
+        One that has not the octets that are listed is another one: says so, and the question stands.
+        """
+        index, lines = self._requested()
+        octets = self._messages.octets[index]
+        response = at_once(message, octets, lines)
+        if response is None:
+            return False
+        self._answered()
+        self._begin_content(octets, lines)
+        self._replies += response
+        return True
+
     def begin_message(self, octets: int) -> None:
-        """Answer MessageRequested: what follows is the message, of so many octets as RETR sends it."""
-        self._writer, self._octets = ContentWriter(), octets
-        match self._question:
-            case MessageRequested(_, None):
-                self._top = None
-                self._ok(texts.OCTETS, octets)
-            case MessageRequested(_, int(lines)):
-                self._top = Top(lines)
-                self._ok(texts.TOP_FOLLOWS)
+        """The same with a message that comes in pieces, of so many octets as RETR sends it."""
+        _, lines = self._requested()
+        self._content = Content(octets, lines)
+        self._begin_content(octets, lines)
 
     def write(self, octets: bytes) -> bool:
         """A piece of the message, in lines that end in LF or CRLF; says whether more is wanted."""
-        if self._top is not None:
-            octets = self._top.cut(octets)
-        if self._writer is not None:
-            self._replies += self._writer.feed(octets)
-        return self._top is None or not self._top.is_complete
+        if self._content is None:
+            return False
+        self._replies += self._content.feed(octets)
+        return self._content.wants_more
 
     def end_message(self) -> bool:
         """The message is whole; if it has not the octets that were told, says so, and ends without its end."""
         self._answered()
-        writer, self._writer = self._writer, None
-        if writer is None:
-            return True
-        end = writer.end()
-        if self._top is None and writer.octets != self._octets:  # the client must not take it for the message
+        content, self._content = self._content, None
+        end = content.end() if content is not None else b""
+        if end is None:
             self.state = State.CLOSED
             return False
         self._replies += end
@@ -251,7 +256,7 @@ class Session(Dialogue[Event]):
     def _inform(self, verb: Verb, words: list[str]) -> None:
         """CAPA and LANG, which both states have."""
         if verb is Verb.CAPA:
-            self._multi_line(texts.CAPABILITIES_FOLLOW, iter(self._capabilities()))
+            self._multi_line(texts.CAPABILITIES_FOLLOW, iter(multiline.capabilities(self._security, self._policy)))
         elif words:
             self._choose_language(words[0])
         else:
@@ -300,25 +305,6 @@ class Session(Dialogue[Event]):
         self._language = language
         self._say(f"+OK {language.tag} {texts.LANGUAGE_CHANGED.said_in(language)}")  # RFC 6856 §3
 
-    def _capabilities(self) -> list[str]:
-        """What holds now. Both states announce the same (RFC 2449 §6); TLS changes it (RFC 2595 §4)."""
-        security, policy = self._security, self._policy
-        return [
-            "TOP",
-            *(["USER"] if security.takes_passwords else []),
-            "UIDL",
-            *([f"SASL {' '.join(security.mechanisms)}"] if security.mechanisms else []),
-            *(["STLS"] if security.can_encrypt and not security.is_encrypted else []),
-            "PIPELINING",
-            "RESP-CODES",
-            "AUTH-RESP-CODE",
-            f"EXPIRE {policy.expire_days or 'NEVER'}",
-            *([f"LOGIN-DELAY {policy.login_delay}"] if policy.login_delay else []),
-            "UTF8 USER",
-            "LANG",
-            "IMPLEMENTATION mailsrv",
-        ]
-
     # --- the maildrop ------------------------------------------------------------------------------
 
     @property
@@ -336,6 +322,18 @@ class Session(Dialogue[Event]):
         else:
             self._ok(title)
             self._begin_to_say(multiline.all_messages(self._messages, verb))
+
+    def _requested(self) -> tuple[int, int | None]:
+        """Of the message that is asked for the index, and how many lines of its body, None for all."""
+        if not isinstance(self._question, MessageRequested):
+            raise RuntimeError("no message was asked for")
+        return self._question.index, self._question.body_lines
+
+    def _begin_content(self, octets: int, lines: int | None) -> None:
+        if lines is None:
+            self._ok(texts.OCTETS, octets)
+        else:
+            self._ok(texts.TOP_FOLLOWS)
 
     def _delete(self, index: int) -> None:
         self._deleted.add(index)
@@ -359,7 +357,7 @@ class Session(Dialogue[Event]):
 
     def _close(self, refusal: Refusal) -> None:
         if self.state is not State.CLOSED:
-            if self._writer is None and self._pieces_left is None:  # inside a response nothing else may be said
+            if self._content is None and self._pieces_left is None:  # inside a response nothing else may be said
                 self._error(refusal.said_in(self._language))
             self.state = State.CLOSED
             self._question = None

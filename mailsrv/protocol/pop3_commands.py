@@ -22,6 +22,8 @@ class State(Enum):
     UPDATE = auto()
     CLOSED = auto()
 
+    __hash__ = object.__hash__  # Enum has one of its own in Python, which counts at each command
+
 
 class Verb(Enum):
     """The commands, each with its syntax; what stands in brackets may be left out."""
@@ -43,10 +45,18 @@ class Verb(Enum):
     RSET = "RSET"
     NOOP = "NOOP"
 
+    __hash__ = object.__hash__  # as above
+
+    def __init__(self, syntax: str) -> None:
+        self._most = syntax.count(" ")
+        self._least = self._most - syntax.count("[")
+
     def takes(self, number: int) -> bool:
         """Whether the command may have so many arguments."""
-        most = self.value.count(" ")
-        return most - self.value.count("[") <= number <= most
+        return self._least <= number <= self._most
+
+
+_VERBS: Final = {verb.name.encode(): verb for verb in Verb}
 
 
 _TO_LOG_IN: Final = frozenset({Verb.USER, Verb.PASS, Verb.AUTH, Verb.STLS, Verb.UTF8})
@@ -74,7 +84,7 @@ class Refused(Exception):
 def parse_command(line: Line) -> tuple[Verb, list[str]]:
     """The verb of a command line and its arguments; raises Refused."""
     word, _, rest = line.octets.partition(b" ")
-    verb = Verb.__members__.get(word.decode("ascii", "replace").upper())
+    verb = _VERBS.get(word.upper())
     if line.fault is not None or len(line.octets) + 2 > (MAX_LINE if verb is Verb.AUTH else MAX_COMMAND):
         raise Refused(texts.BAD_LINE, MAX_COMMAND)
     try:
@@ -84,7 +94,8 @@ def parse_command(line: Line) -> tuple[Verb, list[str]]:
     if verb is None:
         raise Refused(texts.UNKNOWN_COMMAND)
     words = [text] if verb is Verb.PASS else text.split(" ")  # RFC 1939 §7: spaces are part of the password
-    words = [each for each in words if each]
+    if "" in words:
+        words = [each for each in words if each]
     if not verb.takes(len(words)):
         raise Refused(texts.SYNTAX, verb.value)
     return verb, words

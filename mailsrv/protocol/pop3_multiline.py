@@ -8,9 +8,28 @@ from collections.abc import Iterator
 from typing import Final
 
 from mailsrv.protocol.pop3_commands import Verb
-from mailsrv.protocol.pop3_events import Listing
+from mailsrv.protocol.pop3_events import Listing, Policy, Security
 
 LINES_AT_ONCE: Final = 500
+
+
+def capabilities(security: Security, policy: Policy) -> list[str]:
+    """What holds now. Both states announce the same (RFC 2449 §6); TLS changes it (RFC 2595 §4)."""
+    return [
+        "TOP",
+        *(["USER"] if security.takes_passwords else []),
+        "UIDL",
+        *([f"SASL {' '.join(security.mechanisms)}"] if security.mechanisms else []),
+        *(["STLS"] if security.can_encrypt and not security.is_encrypted else []),
+        "PIPELINING",
+        "RESP-CODES",
+        "AUTH-RESP-CODE",
+        f"EXPIRE {policy.expire_days or 'NEVER'}",
+        *([f"LOGIN-DELAY {policy.login_delay}"] if policy.login_delay else []),
+        "UTF8 USER",
+        "LANG",
+        "IMPLEMENTATION mailsrv",
+    ]
 
 
 def in_pieces(lines: Iterator[str]) -> Iterator[bytes]:

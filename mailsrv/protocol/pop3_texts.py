@@ -20,12 +20,12 @@ class Text:
     def said_in(self, language: Language, *words: object) -> str:
         """The text in a language."""
         match language:
+            case Language.DEFAULT | Language.ENGLISH:  # what most clients are answered in comes first
+                text = self.en
             case Language.GERMAN:
                 text = self.de
             case Language.FRENCH:
                 text = self.fr
-            case Language.ENGLISH | Language.DEFAULT:
-                text = self.en
         return text.format(*words)
 
 

@@ -55,6 +55,18 @@ def line(kind: Kind, entry_id: str, **facts: object) -> Line:
     return {"t": round(time.time(), 6), "fate": kind.value, "id": entry_id, **facts}
 
 
+class Form:
+    """Lines that have all but time and id in common: made in a quarter of the time."""
+
+    def __init__(self, kind: Kind, **facts: object) -> None:
+        self._middle = f',"fate":{_encode(kind.value)},"id":'
+        self._end = f",{_encode(facts)[1:-1]}}}\n" if facts else "}\n"
+
+    def line(self, moment: float, entry_id: str) -> bytes:
+        """A line, as it is written; `moment` in seconds since 1970."""
+        return f'{{"t":{moment:.6f}{self._middle}{_encode(entry_id)}{self._end}'.encode("ascii")
+
+
 class Ledger:
     """The writing side, of one program. Never fails: what cannot be written waits, and `problem` says so."""
 
@@ -70,7 +82,11 @@ class Ledger:
 
     def write(self, lines: Sequence[Line]) -> int:
         """Append; gives the descriptor to sync where the lines have to be on disk, -1 where there is none."""
-        self._waiting += [f"{_encode(each)}\n".encode("ascii") for each in lines]
+        return self.write_lines([f"{_encode(each)}\n".encode("ascii") for each in lines])
+
+    def write_lines(self, lines: Sequence[bytes]) -> int:
+        """The same with lines as a Form makes them."""
+        self._waiting += lines
         try:
             self._flush()
             self.problem = ""
@@ -83,7 +99,7 @@ class Ledger:
     def retry(self) -> None:
         """Write what waits, if anything does."""
         if self._waiting:
-            self.write(())
+            self.write_lines(())
 
     def close(self) -> None:
         """Let go of the file; the next line opens it again."""

@@ -47,6 +47,7 @@ class Listing:
     def __init__(self, mailbox: Path, earlier: "Listing | None" = None) -> None:
         """List `mailbox`; raises OSError. `earlier` is not to be used any more."""
         self.mailbox = mailbox
+        self._root = f"{mailbox}/"
         self._folders = tuple(mailbox / each for each in _FOLDERS)
         # Names that have told octets wrongly.
         self._distrusted: set[str] = set(earlier._distrusted) if earlier else set()
@@ -81,6 +82,10 @@ class Listing:
     def name(self, index: int) -> str:
         """The same as text."""
         return self._path(self._places[index])
+
+    def file_name(self, index: int) -> str:
+        """Without its folder."""
+        return self._places[index][:-_TAIL]
 
     def is_current(self) -> bool:
         """Whether the mailbox is as it was when it was listed; raises OSError."""
@@ -118,7 +123,7 @@ class Listing:
         return changed == self._changed and all(_is_settled(each.modified, self._listed) for each in changed)
 
     def _path(self, place: str) -> str:
-        return f"{self.mailbox}/{place[1 - _TAIL :]}/{place[:-_TAIL]}"
+        return f"{self._root}{place[1 - _TAIL :]}/{place[:-_TAIL]}"
 
     def _takes_over(self, earlier: "Listing") -> bool:
         """Whether what is known of the first messages could be taken over from `earlier`, and the others tell the rest.

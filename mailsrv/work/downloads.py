@@ -1,11 +1,14 @@
 """Lines of the ledger for what POP3 clients do with messages: collected by all threads, written once a second."""
 
+import functools
 import threading
+import time
+from collections import deque
 from pathlib import Path
 
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import is_entry_id
-from mailsrv.store.ledger import Kind, Ledger, Line, line
+from mailsrv.store.ledger import Form, Kind, Ledger
 from mailsrv.store.maildir import unique_part
 
 
@@ -14,17 +17,12 @@ class Downloads:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self._lock = threading.Lock()
-        self._lines: list[Line] = []
+        self._lock = threading.Lock()  # of the ledger
+        self._noted = deque[tuple[Kind, Mailbox, str, str, float]]()
 
     def note(self, kind: Kind, mailbox: Mailbox, name: str, peer: str) -> None:
         """A message of `mailbox` of this file name was fetched or deleted; costs no input or output."""
-        unique = unique_part(name)
-        entry_id = unique.split(".")[1] if unique.count(".") == 2 else ""
-        known = entry_id if is_entry_id(entry_id) else unique  # a message of another program's has its name only
-        noted = line(kind, known, to=[mailbox.key], peer=peer)
-        with self._lock:
-            self._lines.append(noted)
+        self._noted.append((kind, mailbox, peer, name, time.time()))
 
     def expired(self, mailbox: Mailbox, path: Path) -> None:
         """A message was removed because of its age."""
@@ -33,9 +31,24 @@ class Downloads:
     def write(self) -> str:
         """Write what was noted; what is wrong with the ledger, or nothing."""
         with self._lock:
-            lines, self._lines = self._lines, []
+            noted = [self._noted.popleft() for _ in range(len(self._noted))]
+            lines = [
+                _form(kind, mailbox, peer).line(moment, _known(name)) for kind, mailbox, peer, name, moment in noted
+            ]
             if lines:
-                self._ledger.write(lines)
+                self._ledger.write_lines(lines)
             else:
                 self._ledger.retry()
             return self._ledger.problem
+
+
+@functools.lru_cache(maxsize=1024)
+def _form(kind: Kind, mailbox: Mailbox, peer: str) -> Form:
+    return Form(kind, to=[mailbox.key], peer=peer)
+
+
+def _known(name: str) -> str:
+    """What a message is known by in the ledger: its entry, or of another program's the unique part of its name."""
+    unique = unique_part(name)
+    parts = unique.split(".")
+    return parts[1] if len(parts) == 3 and is_entry_id(parts[1]) else unique

@@ -6,7 +6,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mailsrv.protocol.dots import END, ContentReader, ContentWriter, with_crlf
+from mailsrv.protocol.dots import END, ContentReader, ContentWriter, ended, with_crlf
 from tests.protocol.properties import BOUNDED, SIZES, pieces
 
 # Octets of which ends, and what looks like ends, are made.
@@ -104,3 +104,11 @@ def test_a_large_message_in_small_pieces_takes_time_in_proportion() -> None:
         given, kept = given + 9, kept + len(found)
         assert given - kept <= 2002 + 4  # a dot a line is removed
     assert not reader.ended
+
+
+@BOUNDED
+@given(st.one_of(DOTTY, RAW), SIZES)
+def test_a_whole_message_is_written_as_one_in_pieces(content: bytes, sizes: list[int]) -> None:
+    writer = ContentWriter()
+    in_pieces = b"".join([writer.feed(each) for each in pieces(content, sizes)]) + writer.end()
+    assert ended(content) == (in_pieces, writer.octets)

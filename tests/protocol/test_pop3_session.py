@@ -154,6 +154,18 @@ def test_a_message_of_other_octets_than_were_told_has_no_end(sent: bytes) -> Non
     assert world.replies() == b"+OK 21 octets\r\n" + sent.replace(b"\n", b"\r\n")
 
 
+def test_a_whole_message_of_other_octets_than_are_listed_is_not_said_and_another_answer_is_awaited() -> None:
+    world = world_in(State.TRANSACTION, b"Subject: one\n\none\n")
+    for command in (b"RETR 1\r\n", b"TOP 1 0\r\n"):
+        world.receive(command)
+        assert world.session.next_event() is not None
+        assert not world.session.say_message(b"Subject: two\n\nmore\n")
+        assert world.session.is_waiting
+        assert world.replies() == b""
+        world.session.refuse(Refusal.MESSAGE_GONE)
+        assert world.replies().startswith(b"-ERR [SYS/TEMP]")
+
+
 def test_stat_counts_what_is_not_deleted() -> None:
     world = world_in(State.TRANSACTION, b"one\n", b"three\n", b"x\n")
     assert say(world, b"STAT\r\nDELE 2\r\nSTAT\r\nDELE 2\r\nDELE 1\r\nSTAT\r\nRSET\r\nSTAT\r\n") == (

@@ -141,7 +141,7 @@ def pop3_security(words: str, mechanisms: str, *, takes_passwords: bool = True) 
 
 
 class Pop3World:
-    """A POP3 session with a maildrop; messages are handed over in pieces of `piece` octets."""
+    """A POP3 session with a maildrop; messages are handed over in pieces of `piece` octets, smaller ones whole."""
 
     def __init__(self, settings: Sequence[tuple[str, str]] = (), piece: int = 1 << 16) -> None:
         given = dict(settings)
@@ -196,6 +196,9 @@ class Pop3World:
                     self.session.admit(MemoryListing(self.messages))
 
     def _hand_over(self, octets: bytes) -> None:
+        if len(octets) <= self._piece:
+            assert self.session.say_message(octets)
+            return
         self.session.begin_message(octets_on_the_wire(octets))
         for start in range(0, len(octets), self._piece):
             if not self.session.write(octets[start : start + self._piece]):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.system.instance import USER, Instance, wait_until
+from tests.system.test_pop3 import logged_in
 
 MESSAGE = b"From: alice@example.org\r\nTo: admin@localhost\r\nSubject: Quarterly figures\r\n\r\nbody\r\n"
 
@@ -57,6 +58,8 @@ def test_a_message_is_traced_from_the_socket_to_the_download_through_restarts(in
     instance.wait_delivered(1)
     assert f"in the mailbox of {USER}" in instance.mailsrv("trace", USER).stdout
     instance.mailsrv("restart", "delivery")
+    with logged_in(instance) as client:  # who looks at the top has not fetched it
+        client.top(1, 0)
     assert len(instance.fetch(delete=True)) == 1
     instance.mailsrv("restart", "pop3")
 

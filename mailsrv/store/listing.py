@@ -1,7 +1,7 @@
 """What is in a Maildir at one moment: the messages of new/ and cur/, in order of arrival, by index from 0.
 
-It is kept small, as a maildrop may have 100,000 messages: a string and a number for each. The string is a *place*, the
-name and the folder, `NAME/new`: so places sort as the names do.
+It is kept small, as a maildrop may have 100,000 messages: a string and a number for each. The string is a place
+(store/looking.py), which sorts as the name does.
 
 Other programs rename while we look, to set flags: a look at a folder may then miss a file, or see it under both names.
 """
@@ -10,7 +10,6 @@ import bisect
 import hashlib
 import itertools
 import logging
-import operator
 import os
 import re
 import time
@@ -18,8 +17,9 @@ from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final
 
+from mailsrv.store.looking import FOLDERS, LOOKS, TAIL, Stamp, base, is_settled, look, look_again, stamp_of
 from mailsrv.store.maildir import unique_part
 from mailsrv.store.measured import Measured
 
@@ -27,14 +27,8 @@ logger = logging.getLogger(__name__)
 
 _WIRE_SIZE = re.compile(r",W=(\d{1,18})(?![^,:/])")
 _UIDL = re.compile(r"([!-+.0-9;-~-]{1,70})[,:/]")  # RFC 1939 §7: of `!` to `~`, up to what ends the unique part
-_FOLDERS: Final = ("new", "cur")  # names of one length
-_TAIL: Final = len("/new")
 _MARKS: Final = ",:/"  # one of these ends the unique part
 _MANY: Final = 1000  # messages, from which on to look at all of them is as quick, and takes less memory
-_LOOKS: Final = 4  # at most, where other programs rename all the time
-# A folder that changed later than this before it was listed may have changed since, and tell the same time of it.
-_SETTLED_NS: Final = 50_000_000
-_SETTLED_COARSELY_NS: Final = 2_100_000_000  # where the filesystem's times are whole seconds, or every second one
 
 
 class Listing:
@@ -48,24 +42,21 @@ class Listing:
         """List `mailbox`; raises OSError. `earlier` is not to be used any more."""
         self.mailbox = mailbox
         self._root = f"{mailbox}/"
-        self._folders = tuple(mailbox / each for each in _FOLDERS)
+        self._folders = tuple(mailbox / each for each in FOLDERS)
         # Names that have told octets wrongly.
         self._distrusted: set[str] = set(earlier._distrusted) if earlier else set()
         self._corrected: set[str] = set()  # names that tell octets, and were measured all the same
         self.memo: dict[str, list[bytes]] = {}
         self._listed = time.time_ns()
-        self._changed = _changed(self._folders)
+        self._changed = self._stamps()
         self._is_whole = True
-        self._places = sorted(_places(mailbox))
+        self._places: list[str] = []
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
         self.octets = array("Q")
+        self._names: dict[str, str] = {}  # by folder, as Look has them; nothing where that is not certain
         self._is_plain = True  # all names tell all there is to know
         if earlier is None or not self._takes_over(earlier):
-            if not _are_unlike(self._places):
-                self._is_plain = False
-                self._tell_apart()
-            self.octets = array("Q", bytes(8 * len(self._places)))
-            self._measure()
+            self._list()
 
     def uidl(self, index: int) -> str:
         """The unique id of a message: the part of its name that no flag changes, or what is made of it."""
@@ -85,7 +76,7 @@ class Listing:
 
     def file_name(self, index: int) -> str:
         """Without its folder."""
-        return self._places[index][:-_TAIL]
+        return self._places[index][:-TAIL]
 
     def is_current(self) -> bool:
         """Whether the mailbox is as it was when it was listed; raises OSError."""
@@ -94,11 +85,11 @@ class Listing:
     def tells_octets(self, index: int) -> bool:
         """Whether the octets of a message are those that its name tells, and were not measured."""
         place = self._places[index]
-        return _WIRE_SIZE.search(place) is not None and not (self._corrected and _base(place) in self._corrected)
+        return _WIRE_SIZE.search(place) is not None and not (self._corrected and base(place) in self._corrected)
 
     def distrust(self, index: int) -> None:
         """A message turned out to be of other octets than are listed: the next listing is to measure it anew."""
-        self._distrusted.add(_base(self._places[index]))
+        self._distrusted.add(base(self._places[index]))
         self._is_whole = False
 
     def find_again(self) -> None:
@@ -106,10 +97,10 @@ class Listing:
         if self._is_unchanged():
             return
         self._listed = time.time_ns()
-        self._changed = _changed(self._folders)
+        self._changed = self._stamps()
         self._is_whole = False  # what has come since is not in it
         now: dict[str, list[str]] = {}
-        for place in _look(self.mailbox)[0]:
+        for place in look(self.mailbox).places():
             now.setdefault(_unique(place), []).append(place)
         for index, place in enumerate(self._places):
             found = now.get(_unique(place), [])
@@ -119,30 +110,68 @@ class Listing:
                 self._places[index] = new
 
     def _is_unchanged(self) -> bool:
-        changed = _changed(self._folders)
-        return changed == self._changed and all(_is_settled(each.modified, self._listed) for each in changed)
+        return not self._changed_by(self._stamps())
+
+    def _stamps(self) -> list[Stamp]:
+        return [stamp_of(each) for each in self._folders]
+
+    def _changed_by(self, stamps: list[Stamp]) -> list[str]:
+        """The folders that are not certain, by their stamps now, to be as they were when they were listed."""
+        return [
+            folder
+            for folder, before, now in zip(FOLDERS, self._changed, stamps, strict=True)
+            if now != before or not is_settled(now.modified, self._listed)
+        ]
 
     def _path(self, place: str) -> str:
-        return f"{self._root}{place[1 - _TAIL :]}/{place[:-_TAIL]}"
+        return f"{self._root}{place[1 - TAIL :]}/{place[:-TAIL]}"
+
+    def _list(self) -> None:
+        """Learn all anew."""
+        seen = look(self.mailbox)
+        self._places = sorted(seen.places() if seen.is_certain else look_again(self.mailbox, seen))
+        self._names = seen.names if seen.is_certain else {}
+        if not _are_unlike(self._places):
+            self._is_plain = False
+            self._tell_apart()
+        self.octets = array("Q", bytes(8 * len(self._places)))
+        self._measure()
 
     def _takes_over(self, earlier: "Listing") -> bool:
-        """Whether what is known of the first messages could be taken over from `earlier`, and the others tell the rest.
+        """Whether all that is known could be taken over from `earlier`, but for few that have come or gone.
 
-        Mail that comes is the last by its name, so that most listings begin as the one before.
+        Only folders that have changed are looked at. Those that have come must tell all there is to know.
         """
-        same = _alike(self._places, earlier._places)
-        more = self._places[same:]
-        if len(more) > _MANY:
+        if not (earlier._names and earlier._is_whole and earlier._is_plain and Measured(self.mailbox).is_empty):
             return False
-        told = [found for place in more if (found := _WIRE_SIZE.search(place))]
-        is_plain = earlier._is_plain and not self._distrusted and len(told) == len(more)
-        if not (is_plain and self._are_new(more) and Measured(self.mailbox).is_empty):
+        seen = look(self.mailbox, earlier._changed_by(self._changed))
+        come, gone = seen.since(earlier._names)
+        told = {place: int(found[1]) for place in come if (found := _WIRE_SIZE.search(place))}
+        if not seen.is_certain or len(come) + len(gone) > _MANY or len(told) < len(come):
             return False
-        self.octets = earlier.octets[:same] + array("Q", (int(each[1]) for each in told))
-        self.memo = {name: _of_first(same, pieces) for name, pieces in earlier.memo.items()}
+        self._names = earlier._names | seen.names
+        self._places, self.octets = earlier._places.copy(), earlier.octets[:]
+        changed = [self._take_out(place) for place in gone] + [self._put_in(*each) for each in told.items()]
+        if not self._are_new(come):
+            return False
+        first = min(changed, default=len(self._places))
+        self.memo = {name: _of_first(first, pieces) for name, pieces in earlier.memo.items()}
         return True
 
-    def _are_new(self, places: list[str]) -> bool:
+    def _take_out(self, place: str) -> int:
+        """Forget a message; gives its index."""
+        index = bisect.bisect_left(self._places, place)
+        del self._places[index], self.octets[index]
+        return index
+
+    def _put_in(self, place: str, octets: int) -> int:
+        """Add a message; gives its index."""
+        index = bisect.bisect_left(self._places, place)
+        self._places.insert(index, place)
+        self.octets.insert(index, octets)
+        return index
+
+    def _are_new(self, places: Iterable[str]) -> bool:
         """Whether no other message shares the unique part of one of these."""
         return all(self._begin_with(f"{_unique(place)}{mark}") <= {place} for place in places for mark in _MARKS)
 
@@ -156,8 +185,8 @@ class Listing:
         measured, left_out = Measured(self.mailbox), set[int]()
         waiting = self._take_told(measured)
         self._is_plain = self._is_plain and measured.is_empty and not waiting
-        for look in range(_LOOKS):
-            if look and waiting:  # what still waits was renamed since it was listed
+        for turn in range(LOOKS):
+            if turn and waiting:  # what still waits was renamed since it was listed
                 self.find_again()
             waiting = [index for index in waiting if not self._is_measured(measured, index, left_out)]
         if left_out := left_out.union(waiting):
@@ -174,12 +203,12 @@ class Listing:
         none_is_wrong = measured.is_empty and not self._distrusted
         for index, place in enumerate(self._places):
             told = _WIRE_SIZE.search(place)
-            if told and (none_is_wrong or not self._is_wrong(_base(place), measured)):
+            if told and (none_is_wrong or not self._is_wrong(base(place), measured)):
                 self.octets[index] = int(told[1])
                 continue
             waiting.append(index)
             if told:
-                self._corrected.add(_base(place))
+                self._corrected.add(base(place))
         return waiting
 
     def _is_wrong(self, name: str, measured: Measured) -> bool:
@@ -189,7 +218,7 @@ class Listing:
         """Measure a message, or note that it is to be left out; False where it is not there any more."""
         place = self._places[index]
         try:
-            name = _base(place)
+            name = base(place)
             self.octets[index] = measured.octets_of(self._path(place), name, anew=name in self._distrusted)
         except FileNotFoundError:
             return False
@@ -222,66 +251,10 @@ class Listing:
             if files[place] in seen:
                 yield place
                 continue
-            name = _base(place)
+            name = base(place)
             numbers[name] += 1  # by name, so that whoever has another name does not change the id
             self._told_apart[place] = _digest(f"{name} {numbers[name]}")
             seen.add(files[place])
-
-
-class _Stamp(NamedTuple):
-    """What tells that a folder has changed: times in ns since 1970, and which folder it is."""
-
-    modified: int
-    changed: int  # which nobody can set back
-    inode: int
-
-
-def _changed(folders: Iterable[Path]) -> list[_Stamp]:
-    found = [each.stat() for each in folders]
-    return [_Stamp(each.st_mtime_ns, each.st_ctime_ns, each.st_ino) for each in found]
-
-
-def _is_settled(modified: int, moment: int) -> bool:
-    """Whether a folder modified then would tell another time had it been modified again since `moment`; in ns."""
-    return modified < moment - (_SETTLED_NS if modified % 1_000_000_000 else _SETTLED_COARSELY_NS)
-
-
-def _places(mailbox: Path) -> Iterable[str]:
-    """What is in new/ and cur/: seen at one quiet moment, or else by any of several looks; raises OSError."""
-    places, is_certain = _look(mailbox)
-    if is_certain:
-        return places
-    seen = _by_base(places)
-    for _ in range(_LOOKS - 1):
-        places, is_certain = _look(mailbox)
-        if is_certain:
-            return places
-        seen.update(_by_base(places))
-    return itertools.chain.from_iterable(seen.values())
-
-
-def _look(mailbox: Path) -> tuple[list[str], bool]:
-    """What is in new/ and cur/, and whether that is certain; raises OSError.
-
-    What moves from new/ to cur/ meanwhile is not missed, as cur/ comes last; what is renamed in cur/ may be.
-    """
-    began = time.time_ns()
-    places = [
-        f"{name}/{folder}" for folder in _FOLDERS for name in os.listdir(mailbox / folder) if not name.startswith(".")
-    ]
-    return places, _is_settled((mailbox / _FOLDERS[-1]).stat().st_mtime_ns, began)
-
-
-def _by_base(places: list[str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
-    for place in places:
-        found.setdefault(_base(place), []).append(place)
-    return found
-
-
-def _alike(places: list[str], others: list[str]) -> int:
-    """How many of the first are the same."""
-    return next(itertools.compress(itertools.count(), map(operator.ne, places, others)), min(len(places), len(others)))
 
 
 def _of_first(number: int, pieces: list[bytes]) -> list[bytes]:
@@ -293,16 +266,11 @@ def _of_first(number: int, pieces: list[bytes]) -> list[bytes]:
 def _are_unlike(places: list[str]) -> bool:
     """Whether all unique parts differ; a coincidence of hashes counts as no."""
     # A set of numbers is smaller than one of strings.
-    return len({hash(each[:-_TAIL].partition(":")[0].partition(",")[0]) for each in places}) == len(places)
+    return len({hash(each[:-TAIL].partition(":")[0].partition(",")[0]) for each in places}) == len(places)
 
 
 def _unique(place: str) -> str:
-    return unique_part(place[:-_TAIL])
-
-
-def _base(place: str) -> str:
-    """The name without its flags."""
-    return place[:-_TAIL].partition(":")[0]
+    return unique_part(place[:-TAIL])
 
 
 def _inode(path: str) -> tuple[int, int] | None:
@@ -315,7 +283,7 @@ def _inode(path: str) -> tuple[int, int] | None:
 
 def _the_same(place: str, found: list[str]) -> str | None:
     """Which of the files that share its unique part is the one that lay at `place`, if that is certain."""
-    alike = [each for each in found if _base(each) == _base(place)]
+    alike = [each for each in found if base(each) == base(place)]
     candidates = alike or found
     return candidates[0] if len(candidates) == 1 else None
 

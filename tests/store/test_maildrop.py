@@ -1,6 +1,7 @@
 """Maildir, both sides: what delivery names and POP3 lists, with other Maildir programs beside us."""
 
 import os
+import random
 import time
 import tracemalloc
 from datetime import UTC, datetime
@@ -501,6 +502,7 @@ def test_the_memory_for_a_huge_mailbox_is_bounded(box: Path, monkeypatch: pytest
     listing = Listing(box, earlier)
     peaks = [tracemalloc.get_traced_memory()[1]]
     names.append(f"1800000000.{unique_name(ID)},S=4000,W=4060")
+    settle(box, 9)
     tracemalloc.reset_peak()
     grown = Listing(box, listing)
     peaks.append(tracemalloc.get_traced_memory()[1])
@@ -537,12 +539,14 @@ def test_a_mailbox_that_has_grown_is_listed_as_if_for_the_first_time(
     monkeypatch.setattr("mailsrv.store.listing._MANY", most)
     for name in ("1.a,S=2,W=3", "2.b,S=2,W=3", "3.c,S=2,W=3"):
         (box / "cur" / name).write_bytes(b"x\n")
+    settle(box)
     earlier = Listing(box)
     earlier.memo["made"] = [b"of 1\nand 2\n", b"of 3\n"]
     for name in more:
         (box / "new" / name).write_bytes(b"y\n")
     if gone:
         (box / "cur" / gone).unlink()
+    settle(box, 9)
     grown = Listing(box, earlier)
     assert known(grown) == known(Listing(box))
     same = next((number for number in (3, 2, 1) if known(grown)[:number] == known(earlier)[:number]), 0)
@@ -551,8 +555,44 @@ def test_a_mailbox_that_has_grown_is_listed_as_if_for_the_first_time(
         assert not grown.memo  # too much is new to take anything over
     elif more == ["9.d,S=2,W=3"]:
         assert grown.memo["made"] == [b"of 1\nand 2\n", b"of 3\n"][: {3: 2, 2: 1, 0: 0}[same]]
-        (box / "cur" / "9.e,S=2,W=3").write_bytes(b"z\n")
+        (box / "cur" / "9.e,S=2,W=3").write_bytes(b"z\n")  # just now: other programs may be at it
         assert known(Listing(box, grown)) == known(Listing(box))
+
+
+def test_a_folder_that_has_not_changed_is_not_looked_at_again(box: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder, name in (("new", "2.b,S=2,W=3"), ("cur", "1.a,S=2,W=3:2,S")):
+        (box / folder / name).write_bytes(b"x\n")
+    settle(box)
+    earlier = Listing(box)
+    (box / "new" / "3.c,S=2,W=3").write_bytes(b"x\n")
+    (box / "new" / "2.b,S=2,W=3").unlink()
+    seen = listed_folders(monkeypatch)
+    grown = Listing(box, earlier)
+    assert seen == [box / "new"]
+    assert known(grown) == known(Listing(box))
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_whatever_other_programs_do_a_listing_that_follows_another_is_as_if_for_the_first_time(
+    box: Path, seed: int
+) -> None:
+    chance, listing = random.Random(seed), Listing(box)
+    for step in range(1, 12):
+        before = {folder: os.listdir(box / folder) for folder in ("new", "cur")}
+        for number in range(chance.randrange(4)):
+            (box / "new" / f"{chance.randrange(50)}.{step}-{number},S=2,W=3").write_bytes(b"x\n")
+        for path in [*box.glob("new/*"), *box.glob("cur/*")]:
+            match chance.randrange(8):
+                case 0:
+                    path.unlink()
+                case 1:
+                    path.rename(box / "cur" / f"{path.name.partition(':')[0]}:2,{chance.choice('FRS')}")
+        for folder, names in before.items():
+            if os.listdir(box / folder) != names:  # the other one stays as it was, to the last nanosecond
+                os.utime(box / folder, (0, time.time() - 1000 + step))
+        listing = Listing(box, listing)
+        assert known(listing) == known(Listing(box))
+        assert [listing.path(index).exists() for index in range(len(listing.octets))] == [True] * len(listing.octets)
 
 
 def test_a_listing_in_which_messages_were_found_again_is_not_used_again(box: Path) -> None:

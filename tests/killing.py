@@ -19,7 +19,7 @@ from typing import Any, Final, NamedTuple
 from mailsrv.store import durable
 
 CALLS: Final = ("open", "write", "fsync", "rename", "replace", "link", "unlink", "mkdir", "rmdir")
-SYNCS: Final = ("fsync", "syncfs")
+SYNCS: Final = ("fsync", "syncfs", "write_out")
 KILLED: Final = 137
 _write: Final = os.write
 
@@ -137,7 +137,8 @@ def _hook(look: Callable[[str, tuple[Any, ...]], None]) -> None:
     """Have `look` called before each call. For good: only a child may do this."""
     for name in CALLS:
         setattr(os, name, partial(_hooked, look, name, getattr(os, name)))
-    setattr(durable, "_syncfs", partial(_hooked, look, "syncfs", os.fsync))  # noqa: B010 - it is nobody else's business
+    for name in ("syncfs", "write_out"):  # it is nobody else's business
+        setattr(durable, f"_{name}", partial(_hooked, look, name, os.fsync))
 
 
 def _hooked(

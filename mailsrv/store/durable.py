@@ -1,30 +1,33 @@
 """The one place where bytes become durable: octets, then name, then folder. Nothing else calls fsync or rename on mail.
 
-What waits together is made durable together: all drafts of a batch are written and synced, then all are renamed,
-then each folder is synced once. On filesystems known to honour it, one syncfs does the work of many fsyncs; elsewhere
-(FUSE answers syncfs without doing it) writeback is started for all drafts before each is waited for.
+What waits together is made durable together: all drafts of a batch are written out, then all are renamed, then each
+folder is synced once. Where a journal keeps the order, that one sync is all: to be written out, an octet need not have
+left the disk's cache, as no name that comes after it can outlive it. Elsewhere the drafts are synced before: by one
+syncfs in place of many fsyncs where it is known to wait for the disk (FUSE answers it without doing anything), else
+each alone, once writeback has been started for all.
 
 A batch never fails as a whole: every function answers with one outcome for each item, an OSError or None.
+
+What waits for the disk can be left to somebody else: `publishing` hands out each piece of such work, and goes on when
+it is given what came of it.
 """
 
 import ctypes
 import errno
+import functools
 import itertools
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple, ParamSpec, TypeAlias, TypeVar
+from typing import Final, NamedTuple, ParamSpec, TypeAlias, TypeVar, cast
+
+from mailsrv.store.filesystems import has_honest_syncfs, is_ordered
 
 Outcome: TypeAlias = OSError | None
 
 SPILL_OCTETS: Final = 256 * 1024  # a draft holds this much in memory before it opens its file
 SYNCFS_FROM: Final = 3  # for fewer drafts than this, fsync is the faster one
 
-# f_type of statfs(2): ext4, xfs, btrfs, f2fs. Their syncfs waits for the data, the journal and the disk's cache.
-_HONEST_SYNCFS: Final = frozenset({0xEF53, 0x58465342, 0x9123683E, 0xF2F52010})
-# ext4, xfs: their journals keep the order of metadata. Octets that are on disk, as the end of a file, are known to be
-# part of it before anything that is done later, the removal of another file say, is known.
-_ORDERED: Final = frozenset({0xEF53, 0x58465342})
 _SYNC_FILE_RANGE_WRITE: Final = 2
 _SYNC_FILE_RANGE_WRITE_AND_WAIT: Final = 7
 _libc: Final = ctypes.CDLL(None, use_errno=True)
@@ -32,6 +35,9 @@ _opened: Final = itertools.count(1)
 
 _T = TypeVar("_T")
 _P = ParamSpec("_P")
+
+# Work that waits for the disk, one piece after another, each answered with what came of it.
+Waits: TypeAlias = Generator[Callable[[], list[Outcome]], list[Outcome], _T]
 
 
 class Move(NamedTuple):
@@ -109,6 +115,10 @@ class Draft:
         """Have the kernel begin to write, without waiting. A hint: errors show at `sync`."""
         _libc.sync_file_range(self._fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
+    def write_out(self) -> None:
+        """Wait until the octets have been written, if only into the disk's cache; raises OSError."""
+        _write_out(self._fd)
+
     def close(self) -> None:
         """Let go of the file; it stays."""
         if self._fd >= 0:
@@ -129,9 +139,14 @@ class Draft:
 
 def publish(batch: Sequence[tuple[Draft, Path]]) -> list[Outcome]:
     """Make each draft visible under its final name: whole or not at all, and still there after power loss."""
-    outcomes = settle([draft for draft, _ in batch])
+    return _waited(publishing(batch))
+
+
+def publishing(batch: Sequence[tuple[Draft, Path]]) -> Waits[list[Outcome]]:
+    """`publish`, for one who waits elsewhere."""
+    outcomes = yield from _settling([draft for draft, _ in batch])
     settled = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    moved = reveal([Move(batch[index][0].path, batch[index][1]) for index in settled])
+    moved = yield from _revealing([Move(batch[index][0].path, batch[index][1]) for index in settled])
     for index, outcome in zip(settled, moved, strict=True):
         outcomes[index] = outcome
     for (draft, _), outcome in zip(batch, outcomes, strict=True):
@@ -143,10 +158,14 @@ def publish(batch: Sequence[tuple[Draft, Path]]) -> list[Outcome]:
 
 def settle(drafts: Sequence[Draft]) -> list[Outcome]:
     """Put the octets of `drafts` on disk, and close them. Their names are not promised yet."""
+    return _waited(_settling(drafts))
+
+
+def _settling(drafts: Sequence[Draft]) -> Waits[list[Outcome]]:
     outcomes = [_outcome_of(draft.finish) for draft in drafts]
     flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
     for group in _grouped(flushed, lambda index: drafts[index].device):
-        together = _settle_group([drafts[index] for index in group])
+        together = yield functools.partial(_settle_group, [drafts[index] for index in group])
         for index, outcome in zip(group, together, strict=True):
             outcomes[index] = outcome
     for draft in drafts:
@@ -160,6 +179,10 @@ def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None
     `between` is told the outcomes of the renames before they are; it gives the descriptor of a file to which it has
     appended, or -1. What was appended is on disk before anything that is done after this.
     """
+    return _waited(_revealing(moves, between))
+
+
+def _revealing(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None = None) -> Waits[list[Outcome]]:
     return _then_sync_folders(
         moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent, between
     )
@@ -167,7 +190,9 @@ def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None
 
 def remove(paths: Sequence[Path], *, must_exist: bool = False) -> list[Outcome]:
     """Remove files for good; one that is gone already counts as removed, unless it `must_exist`."""
-    return _then_sync_folders(paths, lambda path: path.unlink(missing_ok=not must_exist), lambda path: path.parent)
+    return _waited(
+        _then_sync_folders(paths, lambda path: path.unlink(missing_ok=not must_exist), lambda path: path.parent)
+    )
 
 
 def move(source: Path, final: Path) -> None:
@@ -232,24 +257,19 @@ def raise_first(outcomes: Iterable[Outcome]) -> None:
             raise outcome
 
 
-def has_honest_syncfs(folder: Path) -> bool:
-    """Whether syncfs on the filesystem of `folder` is known to wait for the disk; raises OSError."""
-    fd = _open_folder(folder)
-    try:
-        return _is_honest(fd)
-    finally:
-        os.close(fd)
-
-
 def _settle_group(drafts: Sequence[Draft]) -> list[Outcome]:
-    """Sync drafts of one filesystem together."""
+    """Write out drafts of one filesystem, so that no name that they get afterwards can outlive their octets."""
     # syncfs tells of errors since its descriptor was opened: the first one opened has seen them all.
     first = min(drafts, key=lambda draft: draft.opened)
-    if len(drafts) >= SYNCFS_FROM and _is_honest(first.fileno()):
+    if is_ordered(first.fileno()):
+        wait = Draft.write_out
+    elif len(drafts) >= SYNCFS_FROM and has_honest_syncfs(first.fileno()):
         return [_outcome_of(_syncfs, first.fileno())] * len(drafts)
-    for draft in drafts:
+    else:
+        wait = Draft.sync
+    for draft in drafts[1:]:  # the first one is waited for at once
         draft.start_writeback()
-    return [_outcome_of(draft.sync) for draft in drafts]
+    return [_outcome_of(wait, draft) for draft in drafts]
 
 
 def _then_sync_folders(
@@ -257,13 +277,13 @@ def _then_sync_folders(
     work: Callable[[_T], object],
     folder_of: Callable[[_T], Path],
     between: Callable[[list[Outcome]], int] | None = None,
-) -> list[Outcome]:
+) -> Waits[list[Outcome]]:
     """Do `work` on each item, then make the names in each folder that it changed durable."""
     outcomes = [_outcome_of(work, item) for item in items]
     fd = between(outcomes) if between else -1
     changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
     groups = list(_grouped(changed, lambda index: folder_of(items[index])))
-    synced = _sync_folders([folder_of(items[group[0]]) for group in groups], fd)
+    synced = yield functools.partial(_sync_folders, [folder_of(items[group[0]]) for group in groups], fd)
     for group, outcome in zip(groups, synced, strict=True):
         for index in group:
             outcomes[index] = outcome
@@ -277,7 +297,7 @@ def _sync_folders(folders: Sequence[Path], noted: int) -> list[Outcome]:
         for folder in folders:
             fds.append(_open_folder(folder))
         devices = {os.fstat(fd).st_dev for fd in fds}
-        is_together = len(fds) >= SYNCFS_FROM and len(devices) == 1 and _is_honest(fds[0])
+        is_together = len(fds) >= SYNCFS_FROM and len(devices) == 1 and has_honest_syncfs(fds[0])
         if noted >= 0 and not (is_together and os.fstat(noted).st_dev in devices):
             _outcome_of(_sync_before_later, noted)
         if is_together:
@@ -290,25 +310,30 @@ def _sync_folders(folders: Sequence[Path], noted: int) -> list[Outcome]:
             os.close(fd)
 
 
+def _waited(waits: Waits[_T]) -> _T:
+    """What comes of it, waiting here."""
+    outcomes: list[Outcome] | None = None
+    try:
+        while True:
+            outcomes = (next(waits) if outcomes is None else waits.send(outcomes))()
+    except StopIteration as end:
+        return cast(_T, end.value)
+
+
 def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
-def _is_honest(fd: int) -> bool:
-    return _type_of(fd) in _HONEST_SYNCFS
-
-
-def _type_of(fd: int) -> int:
-    """The kind of the filesystem that an open file is on."""
-    statfs = ctypes.create_string_buffer(256)  # struct statfs is smaller everywhere; f_type comes first
-    return ctypes.c_long.from_buffer(statfs).value if _libc.fstatfs(fd, statfs) == 0 else 0
-
-
 def _sync_before_later(fd: int) -> None:
-    """Have appended octets be on disk before anything that is done later; where possible, without a journal."""
-    if _type_of(fd) not in _ORDERED:
+    """Have appended octets be on disk before anything that is done later; where possible, without a sync."""
+    if is_ordered(fd):
+        _write_out(fd)
+    else:
         os.fsync(fd)
-    elif _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE_AND_WAIT) != 0:
+
+
+def _write_out(fd: int) -> None:
+    if _libc.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE_AND_WAIT) != 0:
         _raise_errno()
 
 

@@ -16,7 +16,7 @@ from mailsrv.host.supervisor import Supervisor, SupervisorError
 from mailsrv.host.tls import Certificates
 from mailsrv.model.mistake import Mistake
 from mailsrv.store.away import parse_away
-from mailsrv.store.durable import has_honest_syncfs
+from mailsrv.store.filesystems import Promises, promises_of
 from mailsrv.store.lines import read_text
 from mailsrv.work.instance import acting_as, owner_is_missing
 from mailsrv.work.keyring import Keyring
@@ -103,11 +103,17 @@ def _folders(config: Config) -> Iterator[Finding]:
         elif not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
             yield Finding("folder", str(folder), "may not be written by this user")
         else:
-            syncs = "group syncs" if has_honest_syncfs(folder) else "each file is synced alone"
-            yield Finding("folder", f"{folder} ({syncs})")
+            yield Finding("folder", f"{folder} ({_syncs_of(promises_of(folder))})")
     path = str(config.supervisor_socket.absolute())
     if len(os.fsencode(path)) > MAX_SOCKET_PATH:
         yield Finding("socket", path, f"is longer than {MAX_SOCKET_PATH} octets; choose a shorter folder")
+
+
+def _syncs_of(promises: Promises) -> str:
+    """How mail is made durable there."""
+    if promises.is_ordered:
+        return "one sync, by its journal"
+    return "group syncs" if promises.has_honest_syncfs else "each file is synced alone"
 
 
 def _tls_pairs(config: Config) -> Iterator[Finding]:

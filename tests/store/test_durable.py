@@ -33,6 +33,25 @@ def index_of(calls: list[Call], name: str, path: Path) -> int:
 # --- order -----------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+def unordered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if no journal kept the order of names."""
+    monkeypatch.setattr(durable, "is_ordered", lambda _fd: False)
+    monkeypatch.setattr(durable, "has_honest_syncfs", lambda _fd: True)
+
+
+@pytest.mark.parametrize("count", [1, 2, SYNCFS_FROM + 2])
+def test_where_a_journal_keeps_the_order_octets_are_written_out_before_the_name_and_only_the_folder_is_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(durable, "is_ordered", lambda _fd: True)
+    calls = killing.calls_of(lambda: durable.publish(batch_in(tmp_path, count)))
+    names = [call.name for call in calls if call.name in (*killing.SYNCS, "write", "rename")]
+    assert names == ["write"] * count + ["write_out"] * count + ["rename"] * count + ["fsync"]
+    index_of(calls, "fsync", tmp_path / "new")
+
+
+@pytest.mark.usefixtures("unordered")
 @pytest.mark.parametrize("count", [1, 2])
 def test_octets_are_synced_before_the_name_and_the_folder_after_it(tmp_path: Path, count: int) -> None:
     calls = killing.calls_of(lambda: durable.publish(batch_in(tmp_path, count)))
@@ -44,12 +63,12 @@ def test_octets_are_synced_before_the_name_and_the_folder_after_it(tmp_path: Pat
     assert [call.name for call in calls].count("fsync") == count + 1
 
 
+@pytest.mark.usefixtures("unordered")
 def test_all_of_a_batch_is_synced_before_the_first_name_appears(tmp_path: Path) -> None:
     count = SYNCFS_FROM + 2
     calls = killing.calls_of(lambda: durable.publish(batch_in(tmp_path, count)))
     names = [call.name for call in calls if call.name in ("write", "syncfs", "fsync", "rename")]
-    syncs = ["syncfs"] if durable.has_honest_syncfs(tmp_path) else ["fsync"] * count
-    assert names == ["write"] * count + syncs + ["rename"] * count + ["fsync"]
+    assert names == ["write"] * count + ["syncfs"] + ["rename"] * count + ["fsync"]
 
 
 def test_each_folder_is_synced_once(tmp_path: Path) -> None:

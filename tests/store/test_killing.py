@@ -26,20 +26,25 @@ def test_every_call_that_changes_files_is_hooked_through_pathlib_too(tmp_path: P
     assert names == ["mkdir", "open", "write", "fsync", "rename", "link", "replace", "unlink", "rmdir"]
 
 
-def test_one_syncfs_for_a_batch_is_hooked(tmp_path: Path) -> None:
-    if not durable.has_honest_syncfs(tmp_path):
-        pytest.skip("no syncfs to be relied on here")
+@pytest.mark.parametrize(("is_ordered", "calls"), [(False, ["syncfs"]), (True, ["write_out"] * durable.SYNCFS_FROM)])
+def test_what_a_batch_waits_for_is_hooked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_ordered: bool, calls: list[str]
+) -> None:
+    monkeypatch.setattr(durable, "is_ordered", lambda _fd: is_ordered)
+    monkeypatch.setattr(durable, "has_honest_syncfs", lambda _fd: True)
 
     def work() -> None:
         drafts = [Draft(tmp_path / str(number)) for number in range(durable.SYNCFS_FROM)]
         durable.settle(drafts)
 
-    names = [call.name for call in killing.calls_of(work)]
-    assert names.count("syncfs") == 1
-    assert "fsync" not in names
+    assert [call.name for call in killing.calls_of(work) if call.name in killing.SYNCS] == calls
 
 
-def test_work_dies_before_each_of_its_calls_in_turn_and_then_comes_to_its_end(tmp_path: Path) -> None:
+def test_work_dies_before_each_of_its_calls_in_turn_and_then_comes_to_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable, "is_ordered", lambda _fd: False)
+
     def work(place: Path) -> None:
         durable.write_file(place / "file", b"octets")
 

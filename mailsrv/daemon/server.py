@@ -80,6 +80,10 @@ class Server:
         self._connections.add(connection)
         self.progress += 1
 
+    def has_one_client(self) -> bool:
+        """Whether there is nobody whom one client could keep waiting."""
+        return len(self._connections) <= 1
+
     def arrived(self, connection: Connection[Any]) -> Unwelcome | None:
         """Count a connection by its client; says why the client is turned away, if it is."""
         if len(self._connections) > self._settings.max_connections:

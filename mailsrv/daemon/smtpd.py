@@ -92,8 +92,8 @@ class Smtp:
         self.spool = Spool(config.spool)
         self.ledger = Ledger(config.books, server.name, config.ledger.keep_days)
         self.stock = Stock(self.spool.spares.folder)
-        self.commits = GroupCommit(server.call_from_thread, self.ledger, self.stock)
-        server.problems.append(lambda: self.ledger.problem)
+        self.commits = GroupCommit(server.call_from_thread, self.ledger, self.stock, is_alone=server.has_one_client)
+        server.problems.append(self.commits.problem)
 
 
 class SmtpConnection(Connection[Session]):

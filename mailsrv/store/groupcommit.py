@@ -1,26 +1,37 @@
-"""One thread that makes the drafts of many sessions durable together, and tells each session when its own is."""
+"""Makes the drafts of many sessions durable together, and tells each session when its own is.
 
-import contextlib
+All work is done where the submitters live, but for waiting for the disk: that is left to threads, which do nothing
+else. Two threads that both make system calls hand Python's lock to one another at each of them: with the renames and
+the ledger in a thread as well, there were 15 to 30 such hand-overs a message (docs/PERFORMANCE.md).
+"""
+
 import functools
 import queue
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from mailsrv.store.durable import Draft, Outcome, publish
+from mailsrv.store.durable import Draft, Outcome, publishing
 from mailsrv.store.ledger import Ledger, Line
 from mailsrv.store.spares import Stock
 
-LEDGER_PAUSE: Final = 1.0  # seconds until lines of the ledger that could not be written are tried again
+QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of a thread
+FLIGHTS: Final = 2  # groups under way: while one waits for the disk, the next one is made
+
+_Wait = Callable[[], list[Outcome]]
 
 
 class GroupCommit:
-    """A thread that publishes drafts in groups: whatever was submitted while the last group was being synced.
+    """Publishes drafts in groups: whatever was submitted while earlier ones were being synced.
 
-    `notify` is called in the thread once a group, with a function to be called where the submitters live
-    (`loop.call_soon_threadsafe` fits); that function calls each submitter's `done` with its outcome. Before that the
-    lines of all that were published are written into the ledger: what is acknowledged stands in the books.
+    `notify` has a function called where the submitters live, from any thread (`loop.call_soon_threadsafe` fits). Each
+    submitter's `done` is called there with its outcome. Before that the lines of all that were published are written
+    into the ledger: what is acknowledged stands in the books.
+
+    `is_alone` says whether nobody else would be kept waiting: then the threads are passed over, where the disk was
+    quick the last time.
     """
 
     def __init__(
@@ -29,57 +40,91 @@ class GroupCommit:
         ledger: Ledger,
         stock: Stock | None = None,
         most: int = 256,
+        is_alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._notify = notify
         self._ledger = ledger
         self._stock = stock
         self._most = most
-        self._waiting: queue.SimpleQueue[_Submission | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
-        self._thread.start()
+        self._is_alone = is_alone
+        self._submitted: list[_Submission] = []
+        self._is_due = False  # the next group is begun soon
+        self._under_way = 0  # groups
+        self._taken = 0.0  # seconds of the last wait
+        self._waits: queue.SimpleQueue[tuple[_Group, _Wait] | None] = queue.SimpleQueue()
+        self._threads = [threading.Thread(target=self._run, name="group-commit", daemon=True) for _ in range(FLIGHTS)]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, draft: Draft, final: Path, line: Line, done: Callable[[Outcome], None]) -> None:
         """Publish `draft` as `final` soon; from now on the draft is not the caller's."""
-        self._waiting.put(_Submission(draft, final, line, done))
+        self._submitted.append(_Submission(draft, final, line, done))
+        self._begin_soon()
 
     def is_alive(self) -> bool:
-        """Whether the thread runs; without it nothing is ever acknowledged."""
-        return self._thread.is_alive()
+        """Whether the threads run; without them nothing is ever acknowledged."""
+        return all(thread.is_alive() for thread in self._threads)
+
+    def problem(self) -> str:
+        """Why lines of the ledger could not be written, after they were tried again; empty is well."""
+        self._ledger.retry()
+        return self._ledger.problem
 
     def stop(self) -> None:
-        """Finish what was submitted, then end the thread."""
-        self._waiting.put(None)
-        self._thread.join()
+        """End the threads, after what they wait for."""
+        for _ in self._threads:
+            self._waits.put(None)
+        for thread in self._threads:
+            thread.join()
 
     def _run(self) -> None:
-        while group := self._next_group():
-            spares = self._stock.look() if self._stock else []
-            outcomes = publish([(each.draft, each.final) for each in group])
-            if self._stock and not any(outcomes):  # the folder of the finals is synced
-                self._stock.add(spares)
-            self._ledger.write([each.line for each, outcome in zip(group, outcomes, strict=True) if outcome is None])
-            finished = list(zip(group, outcomes, strict=True))
-            self._notify(functools.partial(_tell, finished))
+        while asked := self._waits.get():
+            group, wait = asked
+            self._notify(functools.partial(self._go_on, group, self._waited(wait)))
 
-    def _next_group(self) -> "list[_Submission]":
-        group: list[_Submission] = []
-        submission = self._next()
-        while submission is not None:
-            group.append(submission)
-            if len(group) == self._most or self._waiting.empty():
-                return group
-            submission = self._waiting.get()
-        if group:
-            self._waiting.put(None)  # seen once, needed again after this group
-        return group
+    def _waited(self, wait: _Wait) -> list[Outcome]:
+        start = time.monotonic()
+        outcomes = wait()
+        self._taken = time.monotonic() - start
+        return outcomes
 
-    def _next(self) -> "_Submission | None":
-        """The next one; meanwhile lines of the ledger are written that could not be."""
-        while self._ledger.problem:
-            with contextlib.suppress(queue.Empty):
-                return self._waiting.get(timeout=LEDGER_PAUSE)
-            self._ledger.retry()
-        return self._waiting.get()
+    # --- where the submitters live -----------------------------------------------------------------
+
+    def _begin_soon(self) -> None:
+        """Begin the next group with what else is submitted in this turn."""
+        if self._submitted and not self._is_due and self._under_way < FLIGHTS:
+            self._is_due = True
+            self._notify(self._begin)
+
+    def _begin(self) -> None:
+        self._is_due = False
+        submissions, self._submitted = self._submitted[: self._most], self._submitted[self._most :]
+        self._under_way += 1
+        group = _Group(submissions, self._stock.look() if self._stock else [])
+        self._go_on(group, None)
+        self._begin_soon()
+
+    def _go_on(self, group: "_Group", outcomes: list[Outcome] | None) -> None:
+        """Publish as far as the disk lets us."""
+        try:
+            while True:
+                wait = next(group.steps) if outcomes is None else group.steps.send(outcomes)
+                if self._taken > QUICK or not self._is_alone():
+                    self._waits.put((group, wait))
+                    return
+                outcomes = self._waited(wait)
+        except StopIteration as end:
+            self._tell(group, end.value)
+
+    def _tell(self, group: "_Group", outcomes: list[Outcome]) -> None:
+        if self._stock and not any(outcomes):  # the folder of the finals is synced
+            self._stock.add(group.spares)
+        finished = list(zip(group.submissions, outcomes, strict=True))
+        self._ledger.write([each.line for each, outcome in finished if outcome is None])
+        self._under_way -= 1
+        for submission, outcome in finished:
+            submission.done(outcome)
+        self._begin_soon()
 
 
 class _Submission(NamedTuple):
@@ -89,6 +134,10 @@ class _Submission(NamedTuple):
     done: Callable[[Outcome], None]
 
 
-def _tell(finished: list[tuple[_Submission, Outcome]]) -> None:
-    for submission, outcome in finished:
-        submission.done(outcome)
+class _Group:
+    """What is published together, and the spare files that were seen before its folder is synced."""
+
+    def __init__(self, submissions: list[_Submission], spares: list[str]) -> None:
+        self.submissions = submissions
+        self.spares = spares
+        self.steps = publishing([(each.draft, each.final) for each in submissions])

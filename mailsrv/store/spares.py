@@ -21,7 +21,7 @@ from mailsrv.store import durable
 
 MOST_SPARES: Final = 256
 MOST_OCTETS: Final = 64 * 1024  # of a file that is kept
-_LOW: Final = 64  # files in stock, below which more are looked for
+_LOW: Final = 16  # files in stock, below which more are looked for
 
 
 class Spares:
@@ -75,7 +75,8 @@ class Stock:
         if len(self._names) >= _LOW:
             return []
         try:
-            return [name for name in os.listdir(self._folder) if name not in self._names]
+            known = set(self._names)
+            return [name for name in os.listdir(self._folder) if name not in known]
         except OSError:
             return []
 

@@ -1,103 +1,122 @@
 """Group commit: every session is told of its own draft, and what comes together is synced together."""
 
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from mailsrv.store import durable
 from mailsrv.store.durable import Draft, Outcome
-from mailsrv.store.groupcommit import GroupCommit
+from mailsrv.store.groupcommit import FLIGHTS, GroupCommit
 from mailsrv.store.ledger import Kind, Ledger, Reader, line
+from tests.turns import Loop
 
 
-class Inbox:
-    """Where the submitters live: takes what the thread tells, one call a group."""
+class Submitter:
+    """Where the submitters live: its loop, and what each was told."""
 
-    def __init__(self, expected: int) -> None:
+    def __init__(self, folder: Path, *, most: int = 256, is_alone: bool = False) -> None:
+        self.loop = Loop()
         self.outcomes: dict[int, Outcome] = {}
-        self.groups = 0
-        self._expected = expected
-        self.complete = threading.Event()
+        self.ledger = Ledger(folder / "ledger", "smtp", 30)
+        self.commits = GroupCommit(self.loop.call, self.ledger, most=most, is_alone=lambda: is_alone)
 
-    def notify(self, tell: Callable[[], None]) -> None:
-        self.groups += 1
-        tell()
-        if len(self.outcomes) == self._expected:
-            self.complete.set()
+    def submit(self, number: int, draft: Path, final: Path) -> None:
+        new = Draft(draft)
+        new.write(b"octets %d" % number)
+        note = line(Kind.ACCEPTED, str(number))
+        self.commits.submit(new, final, note, lambda outcome: self.outcomes.update({number: outcome}))
 
-    def done(self, number: int) -> Callable[[Outcome], None]:
-        return lambda outcome: self.outcomes.update({number: outcome})
+    def finish(self, expected: int) -> None:
+        self.loop.run_until(lambda: len(self.outcomes) == expected)
+        self.commits.stop()
 
 
-def submit(commits: GroupCommit, inbox: Inbox, number: int, draft: Path, final: Path) -> None:
-    new = Draft(draft)
-    new.write(b"octets %d" % number)
-    commits.submit(new, final, line(Kind.ACCEPTED, str(number)), inbox.done(number))
+def syncs_of_groups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
+    """For each group that is settled, the thread that does it and the number of drafts."""
+    seen: list[tuple[str, int]] = []
+    real: Callable[..., list[Outcome]] = durable._settle_group
+
+    def settle(drafts: list[Draft]) -> list[Outcome]:
+        seen.append((threading.current_thread().name, len(drafts)))
+        return real(drafts)
+
+    monkeypatch.setattr(durable, "_settle_group", settle)
+    return seen
 
 
 def test_each_submitter_is_told_its_own_outcome(tmp_path: Path) -> None:
-    inbox = Inbox(50)
-    commits = GroupCommit(inbox.notify, Ledger(tmp_path / "ledger", "smtp", 30))
+    submitter = Submitter(tmp_path)
     for number in range(50):
         folder = tmp_path / "gone" if number == 7 else tmp_path
-        submit(commits, inbox, number, folder / f"draft-{number}", tmp_path / f"{number}")
-    assert inbox.complete.wait(30)
-    commits.stop()
-    assert {number for number, outcome in inbox.outcomes.items() if outcome is not None} == {7}
+        submitter.submit(number, folder / f"draft-{number}", tmp_path / f"{number}")
+    submitter.finish(50)
+    assert {number for number, outcome in submitter.outcomes.items() if outcome is not None} == {7}
     assert len([path for path in tmp_path.iterdir() if path.is_file()]) == 49
     noted = {each["id"] for each in Reader(tmp_path / "ledger").read()}
     assert noted == {str(number) for number in range(50) if number != 7}
     assert (tmp_path / "49").read_bytes() == b"octets 49"
 
 
-def test_what_waits_while_a_group_is_told_goes_together(tmp_path: Path) -> None:
-    inbox = Inbox(21)
-    first_told, go_on = threading.Event(), threading.Event()
-
-    def notify(tell: Callable[[], None]) -> None:
-        first_told.set()
-        assert go_on.wait(30)
-        inbox.notify(tell)
-
-    commits = GroupCommit(notify, Ledger(tmp_path / "ledger", "smtp", 30), most=10)
-    submit(commits, inbox, 0, tmp_path / "draft", tmp_path / "0")
-    assert first_told.wait(30)
-    for number in range(1, 21):
-        submit(commits, inbox, number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
-    go_on.set()
-    assert inbox.complete.wait(30)
-    commits.stop()
-    assert inbox.groups == 3  # the first one, then ten and ten
+def test_what_is_submitted_in_one_turn_goes_together_and_nobody_waits_for_the_disk_in_the_loop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = syncs_of_groups(monkeypatch)
+    submitter = Submitter(tmp_path, most=10)
+    for number in range(25):
+        submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
+    submitter.finish(25)
+    assert [number for _, number in seen] == [10, 10, 5]
+    assert {thread for thread, _ in seen} == {"group-commit"}
 
 
-def test_stopping_finishes_what_was_submitted(tmp_path: Path) -> None:
-    inbox = Inbox(5)
-    commits = GroupCommit(inbox.notify, Ledger(tmp_path / "ledger", "smtp", 30))
+def test_what_comes_while_groups_are_synced_waits_and_goes_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = syncs_of_groups(monkeypatch)
+    submitter = Submitter(tmp_path)
+    for number in range(FLIGHTS):  # each in a turn of its own
+        submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
+        submitter.loop.run_until(lambda number=number: submitter.commits._under_way == number + 1)  # type: ignore[misc]
+    for number in range(FLIGHTS, FLIGHTS + 20):
+        submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
+    submitter.finish(FLIGHTS + 20)
+    assert [number for _, number in seen] == [1] * FLIGHTS + [20]
+
+
+def test_who_is_alone_waits_for_a_quick_disk_without_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = syncs_of_groups(monkeypatch)
+    submitter = Submitter(tmp_path, is_alone=True)
+    submitter.submit(1, tmp_path / "draft", tmp_path / "1")
+    submitter.finish(1)
+    assert seen == [("MainThread", 1)]
+
+
+def test_who_is_alone_leaves_a_slow_disk_to_the_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mailsrv.store.groupcommit.QUICK", -1.0)
+    seen = syncs_of_groups(monkeypatch)
+    submitter = Submitter(tmp_path, is_alone=True)
+    submitter.submit(1, tmp_path / "draft", tmp_path / "1")
+    submitter.finish(1)
+    assert seen == [("group-commit", 1)]
+
+
+def test_without_its_threads_it_is_not_alive(tmp_path: Path) -> None:
+    commits = Submitter(tmp_path).commits
     assert commits.is_alive()
-    for number in range(5):
-        submit(commits, inbox, number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
     commits.stop()
-    assert inbox.complete.is_set()
     assert not commits.is_alive()
 
 
-def test_what_the_ledger_could_not_take_is_written_without_waiting_for_more_mail(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("mailsrv.store.groupcommit.LEDGER_PAUSE", 0.01)
+def test_what_the_ledger_could_not_take_is_written_when_it_is_asked_what_is_wrong(tmp_path: Path) -> None:
     folder = tmp_path / "ledger"
     folder.write_text("in the way")
-    inbox, books = Inbox(1), Ledger(folder, "smtp", 30)
-    commits = GroupCommit(inbox.notify, books)
-    submit(commits, inbox, 1, tmp_path / "draft", tmp_path / "1")
-    assert inbox.complete.wait(30)
-    assert inbox.outcomes == {1: None}  # mail flows all the same
-    assert books.problem
+    submitter = Submitter(tmp_path)
+    submitter.submit(1, tmp_path / "draft", tmp_path / "1")
+    submitter.finish(1)
+    assert submitter.outcomes == {1: None}  # mail flows all the same
+    assert submitter.commits.problem()
     folder.unlink()
-    deadline = time.monotonic() + 30
-    while books.problem and time.monotonic() < deadline:
-        time.sleep(0.01)
-    commits.stop()
+    assert submitter.commits.problem() == ""
     assert [each["id"] for each in Reader(folder).read()] == ["1"]

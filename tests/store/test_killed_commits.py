@@ -18,6 +18,7 @@ from mailsrv.store.maildir import Maildir
 from mailsrv.store.maildrop import LOCK_NAME, Maildrop
 from mailsrv.store.spool import Spool, State
 from tests import killing
+from tests.turns import Loop
 
 ID: Final = new_entry_id(datetime.now(UTC))
 SMALL: Final = b"a small message\r\n"
@@ -65,18 +66,20 @@ def test_a_killed_spool_commit_leaves_each_message_whole_or_absent(tmp_path: Pat
 
 def test_a_killed_group_commit_keeps_what_it_acknowledged(tmp_path: Path) -> None:
     def work(place: Path) -> None:
-        spool = Spool(place / "spool")
+        spool, loop, told = Spool(place / "spool"), Loop(), list[int]()
 
         def acknowledge(number: int, outcome: Outcome) -> None:
             assert outcome is None
             (place / f"ack-{number}").mkdir()
+            told.append(number)
 
-        commits = GroupCommit(lambda tell: tell(), Ledger(place / "ledger", "smtp", 30), most=2)
+        commits = GroupCommit(loop.call, Ledger(place / "ledger", "smtp", 30), most=2)
         for number, entry_id in enumerate(ids(3)):
             draft = spool.draft(entry_id)
             draft.write(content_of(number))
             note = line(Kind.ACCEPTED, entry_id)
             commits.submit(draft, spool.path(State.NEW, entry_id), note, partial(acknowledge, number))
+        loop.run_until(lambda: len(told) == 3)
         commits.stop()
 
     for place in killing.deaths(tmp_path, make_spool, work):

@@ -13,10 +13,11 @@ from mailsrv.config import Config
 from mailsrv.daemon import faults, service
 from mailsrv.host.bell import Bell
 from mailsrv.host.privileges import Capability
-from mailsrv.store.heartbeat import BEAT_INTERVAL, Fact, Heart
+from mailsrv.store.heartbeat import BEAT_INTERVAL, COUNT_INTERVAL, Fact, Heart
 from mailsrv.store.ledger import Ledger
 from mailsrv.store.spool import Spool, State
 from mailsrv.work.decide import Decider
+from mailsrv.work.gathering import Gathering
 from mailsrv.work.overseer import Overseer
 from mailsrv.work.pickup import Pickup, Scan
 from mailsrv.work.routing import Directory
@@ -43,6 +44,7 @@ class Delivery:
         self._bell = Bell()
         self._watch = Watch(config.delivery, self._bell, [self._spool.root, self._spool.folder(State.NEW)])
         self._overseer = Overseer(config)
+        self._gathering = Gathering()
         self._heart = heart
         self._scan = Scan(0, 0, (), is_cut_short=False)
         self._taken = 0
@@ -51,6 +53,8 @@ class Delivery:
         self._has_recovered = False
         self._is_out_of_reach = False  # the spool, when it was last looked at
         self._is_stopping = False
+        self._facts: dict[str, Fact] = {}
+        self._told = float("-inf")  # when they were gathered (monotonic)
 
     @property
     def bell(self) -> Bell:
@@ -68,7 +72,10 @@ class Delivery:
             self._watch.turn()
             rings = self._bell.wait(self._pause())
             if rings.has_rung or self._has_something_to_do():
+                time.sleep(self._gathering.pause())
+                before = self._decider.progress
                 self._look(rings.closed)
+                self._gathering.decided(self._decider.progress - before)
             self._beat("")
             self._overseer.turn()
         self._bell.stop()
@@ -118,12 +125,19 @@ class Delivery:
         return max(0.0, min(pauses))
 
     def _beat(self, in_hand: str) -> None:
-        self._ledger.retry()
         if in_hand:
             self._heart.steps.note("in hand", in_hand)
+        if time.monotonic() - self._told >= COUNT_INTERVAL:
+            self._told = time.monotonic()
+            self._ledger.retry()
+            self._facts = self._found()
+        self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, self._facts, in_hand)
+
+    def _found(self) -> dict[str, Fact]:
+        """What the heartbeat tells."""
         problems = [str(mistake) for mistake in self._directory.mistakes()]
         problems += [each for each in (self._watch.problem, self._ledger.problem) if each]
-        facts: dict[str, Fact] = {
+        return {
             "taken": self._taken,
             "waiting": self._scan.waiting,
             "stuck": list(self._scan.stuck[:10]),
@@ -132,7 +146,6 @@ class Delivery:
             "health_replaced": self._overseer.replaced,
             **self._decider.facts(),
         }
-        self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, facts, in_hand)
 
 
 def main() -> None:

@@ -5,16 +5,17 @@ reader of the kernel's events, an emitter for each folder, the observer that cal
 `is_alive` is asked in every turn of the loop, and `test` seldom, for threads that are alive may yet deliver nothing.
 """
 
+import functools
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
 from watchdog.events import FileClosedEvent, FileCreatedEvent, FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
-from watchdog.observers.inotify_c import InotifyConstants, Mask
+from watchdog.observers.inotify_c import InotifyConstants, InotifyEvent, InotifyFD, Mask
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +28,7 @@ _MASK: Final = Mask(
     | InotifyConstants.IN_DELETE_SELF
 )
 _TEST_FILE: Final = ".bell"  # made and removed to hear whether events come; it begins like what is left alone
+LONGEST_DEAFNESS: Final = 0.5  # seconds until a reader that is held back hears that it is to end
 MOST_CLOSED: Final = 100_000  # names remembered; beyond, files wait until they are settled
 
 
@@ -58,6 +60,7 @@ class Bell(FileSystemEventHandler):
         self._folder: Path | None = None  # where it is tested
         self._places: dict[Path, tuple[int, int]] = {}  # what is watched: device and inode
         self._is_unheard = False  # since the last test nothing was heard
+        self._is_waited_for = threading.Event()  # else nobody would hear it
 
     def watch(self, folders: Sequence[Path]) -> None:
         """Begin to watch, in place of what was watched before; the first folder is where it is tested.
@@ -67,6 +70,8 @@ class Bell(FileSystemEventHandler):
         self.stop()
         observer = InotifyObserver()
         observer._emitter_class = _PromptEmitter  # it has no parameter for it
+        reader = observer._inotify_fd
+        reader.read_events = functools.partial(self._read, reader, reader.read_events)  # type: ignore[method-assign]
         try:
             self._places = {folder: _identity(folder) for folder in folders}
             for folder in folders:
@@ -127,13 +132,24 @@ class Bell(FileSystemEventHandler):
             self._closed.add(Path(path).name)
         self._rung.set()
 
+    def _read(self, reader: InotifyFD, read_events: Callable[[], list[InotifyEvent]]) -> list[InotifyEvent]:
+        """Leave events to the kernel while nobody waits for a ring.
+
+        Three threads that wake for each event, beside one that is at work, cost it more than the work itself.
+        """
+        while not self._is_waited_for.wait(LONGEST_DEAFNESS) and reader.should_keep_running():
+            pass
+        return read_events()
+
     def ring(self) -> None:
         """Have the next wait end at once."""
         self._rung.set()
 
     def wait(self, timeout: float) -> Rings:
         """Wait for a ring, at most `timeout` seconds."""
+        self._is_waited_for.set()
         has_rung = self._rung.wait(timeout)
+        self._is_waited_for.clear()
         self._rung.clear()
         closed, self._closed = self._closed, set()
         return Rings(has_rung, frozenset(closed))
@@ -141,6 +157,7 @@ class Bell(FileSystemEventHandler):
     def stop(self) -> None:
         """Watch no more."""
         if self._observer is not None:
+            self._is_waited_for.set()  # the reader hears of its end
             self._observer.stop()
             if self._observer.is_alive():
                 self._observer.join()

@@ -9,7 +9,7 @@ import os
 import resource
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, TypeAlias
 
@@ -18,11 +18,13 @@ from mailsrv.store.steps import Steps
 
 BEAT_OCTETS: Final = 4096
 BEAT_INTERVAL: Final = 1.0  # seconds
+COUNT_INTERVAL: Final = 0.2  # seconds between counts of descriptors, and of other facts that cost something
 
+_encode: Final = json.JSONEncoder().encode
 Fact: TypeAlias = float | str | list[str]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Beat:
     """`monotonic` in seconds of the machine's clock; `progress` grows with every piece of work; `in_hand` names it."""
 
@@ -44,14 +46,19 @@ class Heart:
     def __init__(self, path: Path) -> None:
         self.steps = Steps(path.with_suffix(".steps"))
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._descriptors = 0
+        self._counted = float("-inf")  # when they were (monotonic)
 
     def beat(self, progress: int, facts: Mapping[str, Fact], in_hand: str = "") -> None:
         """Write a beat. A beat that cannot be written (the disk is full) shows as a stale one."""
-        beat = Beat(os.getpid(), time.monotonic(), progress, in_hand[:200], dict(facts), _count_descriptors())
-        line = json.dumps(asdict(beat)).encode()
+        now = time.monotonic()
+        if now - self._counted >= COUNT_INTERVAL:
+            self._counted, self._descriptors = now, _count_descriptors()
+        beat = Beat(os.getpid(), now, progress, in_hand[:200], facts, self._descriptors)
+        line = _encode(vars(beat)).encode()
         if len(line) >= BEAT_OCTETS:
             few = {name: value for name, value in facts.items() if isinstance(value, int | float)}
-            line = json.dumps(asdict(replace(beat, facts=few))).encode()
+            line = _encode(vars(replace(beat, facts=few))).encode()
         with contextlib.suppress(OSError):
             os.pwrite(self._fd, line.ljust(BEAT_OCTETS - 1) + b"\n", 0)
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,6 +38,32 @@ def test_a_file_moved_in_rings(bell: Bell, tmp_path: Path) -> None:
     bell.watch([tmp_path / "watched"])
     (tmp_path / "message.eml").rename(tmp_path / "watched" / "message.eml")
     assert bell.wait(10).has_rung
+
+
+def test_while_nobody_waits_for_a_ring_events_are_left_to_the_kernel(bell: Bell, tmp_path: Path) -> None:
+    bell.watch([tmp_path])
+    (tmp_path / "first").touch()
+    assert bell.wait(10).has_rung
+    observer = bell._observer
+    assert observer is not None
+    reads = 0
+    real = observer._inotify_fd._read_event_buffer
+
+    def counted(size: int) -> bytes:
+        nonlocal reads
+        reads += 1
+        return real(size)
+
+    observer._inotify_fd._read_event_buffer = counted  # type: ignore[method-assign]
+    for number in range(100):
+        (tmp_path / str(number)).touch()
+        time.sleep(0.001)  # as one at work; a reader that was not held back would wake for each
+    assert reads <= 1
+    closed: set[str] = set()
+    while len(closed) < 100:
+        rings = bell.wait(10)
+        assert rings.has_rung
+        closed |= rings.closed
 
 
 def test_files_that_are_moved_out_are_not_asked_for_because_watchdog_holds_what_follows_them(

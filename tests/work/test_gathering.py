@@ -1,0 +1,64 @@
+"""Waiting for more mail: only where it comes in fast."""
+
+import pytest
+
+from mailsrv.work.gathering import ENOUGH, GATHERED, Gathering
+
+
+class Clock:
+    """Seconds, as they are set."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Mail:
+    """A look every so many seconds, which finds so many messages."""
+
+    def __init__(self) -> None:
+        self._clock = Clock()
+        self.gathering = Gathering(self._clock)
+
+    def comes(self, seconds: float, number: int, times: int = 20) -> None:
+        for _ in range(times):
+            self._clock.now += seconds
+            self.gathering.decided(number)
+
+
+def test_the_first_message_is_decided_at_once() -> None:
+    assert Gathering().pause() == 0.0
+
+
+@pytest.mark.parametrize("seconds", [0.004, 0.05, 3.0])
+def test_messages_one_after_another_are_each_decided_at_once(seconds: float) -> None:
+    mail = Mail()
+    mail.comes(seconds, 1)
+    assert mail.gathering.pause() == 0.0
+
+
+def test_where_messages_come_faster_more_are_waited_for(seconds: float = 0.0015) -> None:
+    mail = Mail()
+    mail.comes(seconds, 1)
+    assert mail.gathering.pause() == GATHERED
+
+
+def test_a_batch_that_is_large_already_needs_no_more() -> None:
+    mail = Mail()
+    mail.comes(0.01, ENOUGH)
+    assert mail.gathering.pause() == 0.0
+
+
+def test_after_a_rest_the_next_one_is_decided_at_once() -> None:
+    mail = Mail()
+    mail.comes(0.001, 1)
+    mail.comes(60.0, 1, times=1)
+    assert mail.gathering.pause() == 0.0
+
+
+def test_looks_that_find_nothing_are_no_mail() -> None:
+    mail = Mail()
+    mail.comes(0.001, 0)
+    assert mail.gathering.pause() == 0.0

@@ -238,25 +238,31 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
     def pump(self) -> None:
         """Go on as far as octets and answers reach, for one turn."""
         end = time.monotonic() + TURN_SECONDS  # the loop's own clock stands still meanwhile
+        before = self.server.progress
         try:
             self.go_on()
-            while not self._is_clogged:
-                if time.monotonic() > end:
-                    self._wait_for_turn()
-                    break
-                if (event := self.session.next_event()) is not None:
-                    self.server.progress += 1
-                    self._active = self.server.now()
-                    self.server.steps.note(self._name, event.__class__.__name__)
-                    self.answer(event)
-                elif self.session.is_overfull:
-                    self.write(self.session.replies())  # and perhaps learn that the client does not read
-                else:
-                    break
+            self._answer_until(end)
         except Exception:  # a fault of ours must not take the other sessions down
             logger.exception("a session broke off")
             self.session.break_off()
+        if self.server.progress != before:
+            self._active = self.server.now()
         self._flush()
+
+    def _answer_until(self, end: float) -> None:
+        session, server = self.session, self.server
+        while not self._is_clogged:
+            if time.monotonic() > end:
+                self._wait_for_turn()
+                break
+            if (event := session.next_event()) is not None:
+                server.progress += 1
+                server.steps.note(self._name, event.__class__.__name__)
+                self.answer(event)
+            elif session.is_overfull:
+                self.write(session.replies())  # and perhaps learn that the client does not read
+            else:
+                break
 
     def _wait_for_turn(self) -> None:
         if not self._is_due:

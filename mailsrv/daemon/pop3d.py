@@ -33,11 +33,11 @@ from mailsrv.protocol.pop3_events import (
     UpdateRequested,
 )
 from mailsrv.store.accounts import Account
-from mailsrv.store.ledger import Kind, Ledger
+from mailsrv.store.ledger import Form, Kind, Ledger
 from mailsrv.store.listings import NotListedError
 from mailsrv.store.maildrop import LoginTooSoonError, Maildrop, MaildropInUseError, is_header_ascii
 from mailsrv.work.authentication import Authenticator
-from mailsrv.work.downloads import Downloads
+from mailsrv.work.downloads import Downloads, form_of
 from mailsrv.work.expiry import Expiry
 from mailsrv.work.maildrops import Maildrops
 from mailsrv.work.routing import Directory
@@ -108,6 +108,8 @@ class Pop3Connection(Connection[Session]):
 
     def answer(self, event: Event) -> None:
         match event:
+            case MessageRequested():  # the most frequent one comes first
+                self._say_message(event)
             case EncryptionOffered():
                 self.session.accept()
                 self.begin_tls()
@@ -117,8 +119,6 @@ class Pop3Connection(Connection[Session]):
                 self._login.begin(mechanism, response)
             case AuthenticationContinued(response):
                 self._login.respond(response)
-            case MessageRequested():
-                self._say_message(event)
             case UpdateRequested(deleted):
                 self._update(deleted)
 
@@ -267,8 +267,12 @@ class Pop3Connection(Connection[Session]):
     def _note_sent(self, asked: MessageRequested) -> None:
         self.server.count("sent")
         if asked.body_lines is None:
-            name = self._opened().listing.file_name(asked.index)
-            self._pop3.downloads.note(Kind.FETCHED, self._mailbox, name, self.peer)
+            self._pop3.downloads.note(self._fetched, self._opened().listing.file_name(asked.index))
+
+    @functools.cached_property
+    def _fetched(self) -> Form:
+        """The lines of the ledger about what this client fetches."""
+        return form_of(Kind.FETCHED, self._mailbox, self.peer)
 
     def _close_message(self) -> None:
         if self._message is not None:

@@ -77,7 +77,7 @@ class ContentWriter:
 
     def _stuffed(self, octets: bytes) -> bytes:
         self.octets += len(octets)
-        stuffed = octets.replace(b"\r\n.", b"\r\n..")
+        stuffed = _with_dots(octets)
         if self._at_line_start and stuffed.startswith(b"."):
             stuffed = b"." + stuffed
         self._at_line_start = octets.endswith(b"\n")
@@ -89,8 +89,10 @@ def ended(octets: bytes) -> tuple[bytes, int]:
     content = with_crlf(octets)
     if content and not content.endswith(_LINE_START):
         content += _LINE_START
-    stuffed = content.replace(_DOT, b"\r\n..")
-    return b"%b%b.\r\n" % (b"." if content.startswith(b".") else b"", stuffed), len(content)
+    stuffed = _with_dots(content)
+    if content.startswith(b"."):
+        stuffed = b"." + stuffed
+    return stuffed + b".\r\n", len(content)
 
 
 class Top:
@@ -124,6 +126,12 @@ class Top:
         elif self._line_length == 0:
             self._is_in_header = False
         self._line_length = 0
+
+
+def _with_dots(octets: bytes) -> bytes:
+    """`octets` with the dots doubled that begin a line behind another one."""
+    # Most have none, and to look for them from the end is twice as quick.
+    return octets if octets.rfind(_DOT) < 0 else octets.replace(_DOT, b"\r\n..")
 
 
 def with_crlf(octets: bytes) -> bytes:

@@ -1,8 +1,7 @@
 """Command lines out of octets, for SMTP and POP3: CRLF ends a line, nothing else does."""
 
-from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import Final
+from typing import Final, NamedTuple
 
 _WORD: Final = 16  # octets, more than any command has
 
@@ -14,8 +13,7 @@ class Fault(Enum):
     TOO_LONG = auto()
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(NamedTuple):
     """A command line without its CRLF; with a fault, its octets are not to be used.
 
     How a faulty line began is for who must know which command it would have been.
@@ -23,7 +21,7 @@ class Line:
 
     octets: bytes
     fault: Fault | None = None
-    beginning: bytes = field(default=b"", compare=False)
+    beginning: bytes = b""
 
 
 class LineReader:

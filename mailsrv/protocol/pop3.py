@@ -99,15 +99,14 @@ class Session(Dialogue[Event]):
     def next_event(self) -> Event | None:
         """The next event; None while octets or an answer are needed."""
         event: Event | None = None
-        while event is None and not (self.is_waiting or self._is_securing or self.is_closed or self.is_overfull):
+        while self._question is None and not (self._is_securing or self.is_closed or self.is_overfull):
             if self._pieces_left is not None:
                 self._say_more(self._pieces_left)
                 continue
             line = self._lines.next_line()
             if line is None:
                 return None
-            event = self._take(line)
-        self._question = event or self._question
+            event = self._question = self._take(line)
         return event
 
     def accept(self) -> None:
@@ -139,19 +138,19 @@ class Session(Dialogue[Event]):
 
         One that has not the octets that are listed is another one: says so, and the question stands.
         """
-        index, lines = self._requested()
-        octets = self._messages.octets[index]
-        response = at_once(message, octets, lines)
+        asked = self._requested()
+        octets = self._messages.octets[asked.index]
+        response = at_once(message, octets, asked.body_lines)
         if response is None:
             return False
-        self._answered()
-        self._begin_content(octets, lines)
+        self._question = None
+        self._begin_content(octets, asked.body_lines)
         self._replies += response
         return True
 
     def begin_message(self, octets: int) -> None:
         """The same with a message that comes in pieces, of so many octets as RETR sends it."""
-        _, lines = self._requested()
+        lines = self._requested().body_lines
         self._content = Content(octets, lines)
         self._begin_content(octets, lines)
 
@@ -323,17 +322,14 @@ class Session(Dialogue[Event]):
             self._ok(title)
             self._begin_to_say(multiline.all_messages(self._messages, verb))
 
-    def _requested(self) -> tuple[int, int | None]:
-        """Of the message that is asked for the index, and how many lines of its body, None for all."""
+    def _requested(self) -> MessageRequested:
         if not isinstance(self._question, MessageRequested):
             raise RuntimeError("no message was asked for")
-        return self._question.index, self._question.body_lines
+        return self._question
 
     def _begin_content(self, octets: int, lines: int | None) -> None:
-        if lines is None:
-            self._ok(texts.OCTETS, octets)
-        else:
-            self._ok(texts.TOP_FOLLOWS)
+        title = texts.OCTETS if lines is None else texts.TOP_FOLLOWS
+        self._say(f"+OK {title.said_in(self._language, octets)}")
 
     def _delete(self, index: int) -> None:
         self._deleted.add(index)

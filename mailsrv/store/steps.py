@@ -29,9 +29,13 @@ class Steps:
             os.close(fd)
         self._ring[:] = b"\0" * (LINE_OCTETS * LINES)
         self._count = 0
+        self._last = "", ""
 
     def note(self, who: str, what: str) -> None:
-        """`who` did `what`, now."""
+        """`who` did `what`, now; what is done again and again is noted when it begins."""
+        if (who, what) == self._last:
+            return
+        self._last = who, what
         line = f"{self._count} {time.time():.3f} {who} {what}"[: LINE_OCTETS - 1].encode("ascii", "replace")
         start = self._count % LINES * LINE_OCTETS
         self._ring[start : start + LINE_OCTETS] = line.ljust(LINE_OCTETS - 1) + b"\n"

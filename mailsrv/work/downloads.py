@@ -18,23 +18,21 @@ class Downloads:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()  # of the ledger
-        self._noted = deque[tuple[Kind, Mailbox, str, str, float]]()
+        self._noted = deque[tuple[Form, str, float]]()
 
-    def note(self, kind: Kind, mailbox: Mailbox, name: str, peer: str) -> None:
-        """A message of `mailbox` of this file name was fetched or deleted; costs no input or output."""
-        self._noted.append((kind, mailbox, peer, name, time.time()))
+    def note(self, form: Form, name: str) -> None:
+        """What `form_of` says was done to a message of this file name; costs no input or output."""
+        self._noted.append((form, name, time.time()))
 
     def expired(self, mailbox: Mailbox, path: Path) -> None:
         """A message was removed because of its age."""
-        self.note(Kind.DELETED, mailbox, path.name, "expiry")
+        self.note(form_of(Kind.DELETED, mailbox, "expiry"), path.name)
 
     def write(self) -> str:
         """Write what was noted; what is wrong with the ledger, or nothing."""
         with self._lock:
             noted = [self._noted.popleft() for _ in range(len(self._noted))]
-            lines = [
-                _form(kind, mailbox, peer).line(moment, _known(name)) for kind, mailbox, peer, name, moment in noted
-            ]
+            lines = [form.line(moment, _known(name)) for form, name, moment in noted]
             if lines:
                 self._ledger.write_lines(lines)
             else:
@@ -43,7 +41,8 @@ class Downloads:
 
 
 @functools.lru_cache(maxsize=1024)
-def _form(kind: Kind, mailbox: Mailbox, peer: str) -> Form:
+def form_of(kind: Kind, mailbox: Mailbox, peer: str) -> Form:
+    """Lines about messages of `mailbox`, which were fetched or deleted by who came from `peer`."""
     return Form(kind, to=[mailbox.key], peer=peer)
 
 

@@ -12,7 +12,7 @@ from mailsrv.store.ledger import Kind
 from mailsrv.store.listings import Listings, NotListedError
 from mailsrv.store.maildir import Maildir, mailbox_path
 from mailsrv.store.maildrop import Maildrop
-from mailsrv.work.downloads import Downloads
+from mailsrv.work.downloads import Downloads, form_of
 
 T = TypeVar("T")
 
@@ -81,7 +81,8 @@ class Maildrops:
 
     def remove(self, maildrop: Maildrop, deleted: frozenset[int], mailbox: Mailbox, peer: str) -> None:
         """Remove messages, and note it; raises OSError."""
+        form = form_of(Kind.DELETED, mailbox, peer)
         try:
-            maildrop.remove(deleted, lambda path: self._downloads.note(Kind.DELETED, mailbox, path.name, peer))
+            maildrop.remove(deleted, lambda path: self._downloads.note(form, path.name))
         finally:
             self._downloads.write()

@@ -14,7 +14,7 @@ def lines(octets: list[bytes], limit: int = 20) -> list[Line]:
     for each in octets:
         reader.feed(each)
         while (line := reader.next_line()) is not None:
-            found.append(line)
+            found.append(line._replace(beginning=b""))
     return found
 
 

@@ -13,7 +13,7 @@ from mailsrv.model.address import Mailbox
 from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.listings import NotListedError
 from mailsrv.work import maildrops
-from mailsrv.work.downloads import Downloads
+from mailsrv.work.downloads import Downloads, form_of
 from mailsrv.work.maildrops import Maildrops
 from tests.work.instance import maildir_of, make
 
@@ -73,7 +73,7 @@ def test_the_lines_of_what_was_fetched_are_those_of_any_line(tmp_path: Path) -> 
         '1764000000.M1P2."odd\\ \u00e9\udcff,S=3': '1764000000.M1P2."odd\\ \u00e9\udcff',
     }
     for name in names:
-        downloads.note(Kind.FETCHED, ALICE, name, "127.0.0.1")
+        downloads.note(form_of(Kind.FETCHED, ALICE, "127.0.0.1"), name)
     assert downloads.write() == ""
     (path,) = folder.glob("pop3-*.jsonl")
     lines = [json.loads(each) for each in path.read_bytes().splitlines()][1:]

@@ -35,11 +35,12 @@ class Maildir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._tmp, self._new, _ = self._folders = tuple(path / name for name in FOLDERS)
+        self._names = [os.fspath(folder) for folder in self._folders]
 
     def create(self) -> None:
         """Make what is missing; raises OSError."""
-        for folder in self._folders:
-            if not folder.is_dir():
+        for folder, name in zip(self._folders, self._names, strict=True):
+            if not os.path.isdir(name):  # noqa: PTH112 - asked for with every letter
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def draft(self, entry_id: EntryId) -> Draft:

@@ -24,6 +24,7 @@ The reason or sidecar is published before the move that needs it, so a crash bet
 an entry (harmless, overwritten by the next one) and never an entry without its sidecar.
 """
 
+import io
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -126,9 +127,12 @@ class Spool:
         found = [folder / name for folder in folders for name in os.listdir(folder) if not _belongs_to_an_entry(name)]
         return sorted(found)
 
-    def open(self, state: State, entry_id: EntryId) -> tuple[BinaryIO, Block]:
-        """The entry's file, positioned at the message, and its envelope; raises OSError, FormatError."""
-        file = self.path(state, entry_id).open("rb", buffering=READ_AHEAD)
+    def open(self, state: State, entry_id: EntryId, *, in_memory: bool = False) -> tuple[BinaryIO, Block]:
+        """The entry's file, positioned at the message, and its envelope; raises OSError, FormatError.
+
+        `in_memory` is for who reads all of it: a small one is then read by one call, and has no descriptor.
+        """
+        file = _opened(self.path(state, entry_id), in_memory=in_memory)
         try:
             block = read_block(file)
             if block is None:
@@ -282,6 +286,18 @@ def shown(name: str) -> str:
 def is_left_alone(name: str) -> bool:
     """Whether a name in the drop box is somebody's unfinished work and not yet mail."""
     return name.startswith(".") or name.endswith(_LEFT_ALONE)
+
+
+def _opened(path: Path, *, in_memory: bool) -> BinaryIO:
+    if in_memory:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            octets = os.read(fd, READ_AHEAD)
+        finally:
+            os.close(fd)
+        if len(octets) < READ_AHEAD:
+            return io.BytesIO(octets)
+    return path.open("rb", buffering=READ_AHEAD)
 
 
 def _belongs_to_an_entry(name: str) -> bool:

@@ -65,7 +65,7 @@ class Attempt:
     @property
     def octets(self) -> int:
         """Of the message, on the wire."""
-        return os.fstat(self.file.fileno()).st_size - self.block.length
+        return self.file.seek(0, os.SEEK_END) - self.block.length
 
     @property
     def header(self) -> bytes:

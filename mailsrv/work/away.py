@@ -23,7 +23,7 @@ from mailsrv.store.durable import Draft, Move
 from mailsrv.store.ledger import Kind
 from mailsrv.store.maildir import mailbox_path, unique_name
 from mailsrv.store.spool import Spool, State
-from mailsrv.work.attempt import Attempt
+from mailsrv.work.attempt import Attempt, letters
 from mailsrv.work.goals import Goal
 from mailsrv.work.routing import Directory
 
@@ -52,8 +52,8 @@ class Answerer:
         """The batch is carried out; whom was answered in it stands on disk."""
         self._planned.clear()
 
-    def plan(self, attempt: Attempt, goal: Goal, word: str) -> None:
-        """Answer a letter to an account, if it is to be answered; `word` tells the answers of an attempt apart."""
+    def plan(self, attempt: Attempt, goal: Goal) -> None:
+        """Answer a letter to an account, if it is to be answered."""
         destination = f"answer {goal.mailbox.key}"
         sender = attempt.sender.reverse_path
         if sender is None or goal.way.list is not None or not attempt.has_yet_to_serve(destination):
@@ -75,7 +75,7 @@ class Answerer:
                 answered.prepare(away.days)
                 self._planned.add(pair)
                 self._plan_note(attempt, goal.mailbox, answered.path(sender), destination)
-                self._plan_answer(attempt, _Answer(goal.mailbox, sender, away, fields, destination, word))
+                self._plan_answer(attempt, _Answer(goal.mailbox, sender, away, fields, destination))
         except OSError as error:
             attempt.wait_for([destination], error)
 
@@ -109,7 +109,7 @@ class Answerer:
         attempt.plan_draft(draft, lambda draft: draft.write(b"\n"), step)
 
     def _plan_answer(self, attempt: Attempt, found: "_Answer") -> None:
-        entry_id = attempt.derived_id(found.word)
+        entry_id = attempt.derived_id("answer" + letters(found.account.key))
         now = Arrival(datetime.now(UTC), ANSWER)
         envelope = Envelope(Sender(None), (Recipient(found.sender),))
         if not (found.account.is_ascii and found.sender.is_ascii):
@@ -138,7 +138,6 @@ class _Answer:
     away: Away
     fields: dict[str, Field]
     destination: str
-    word: str
 
 
 def _raw(field: Field | None) -> bytes:

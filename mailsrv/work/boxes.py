@@ -63,10 +63,10 @@ class Boxes:
             octets, planned = plan_letters(attempt, self._mail, [goal.mailbox for goal in group], prefix)
             for mailbox in planned:
                 self._note(attempt, mailbox, octets)
-                self._answerer.plan(attempt, goals.local[mailbox.key], "answer" + letters(mailbox.key))
+                self._answerer.plan(attempt, goals.local[mailbox.key])
         for key, goal in goals.local.items():
             if f"answer {key}" in attempt.retry.waiting():
-                self._answerer.plan(attempt, goal, "answer" + letters(key))
+                self._answerer.plan(attempt, goal)
 
     def _fits(self, attempt: Attempt, goals: Goals, goal: Goal) -> bool:
         """What can never fit goes back; what may fit later waits."""

@@ -82,7 +82,7 @@ class Planning(ABC):
     def _planned(
         self, state: State, entry_id: EntryId, retry: Retry, decide: Callable[[Attempt], None], *, is_suspect: bool
     ) -> tuple[Plan, list[Written]]:
-        file, block = self._spool.open(state, entry_id)
+        file, block = self._spool.open(state, entry_id, in_memory=True)
         with file:
             attempt = Attempt(entry_id, state, file, block, retry, is_suspect, self._tick)
             attempt.about = {"from": str(attempt.sender.reverse_path or ""), **books.about(attempt.header)}

@@ -8,7 +8,7 @@ import pytest
 
 from mailsrv.model.identity import derived_id, new_entry_id
 from mailsrv.store.entry import FormatError
-from mailsrv.store.spool import MAX_BAD_NAME, Spool, State, is_left_alone
+from mailsrv.store.spool import MAX_BAD_NAME, READ_AHEAD, Spool, State, is_left_alone
 
 ID = new_entry_id(datetime.now(UTC))
 ENTRY = b"X-Sender: <>\r\nX-Receiver: <bob@example.org>\r\nX-EndOfInjectedXHeaders: 0\r\ncontent\r\n"
@@ -142,3 +142,15 @@ def _dead_process() -> int:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     return pid
+
+
+@pytest.mark.parametrize("octets", [100, READ_AHEAD - 1, READ_AHEAD, READ_AHEAD + 1, 200_000])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_an_entry_of_any_size_is_opened_at_its_message(spool: Spool, octets: int, in_memory: bool) -> None:
+    block = b"X-Sender: <>\r\nX-Receiver: <alice@example.org>\r\nX-EndOfInjectedXHeaders: 0\r\n"
+    message = b"x" * (octets - len(block))
+    spool.path(State.NEW, ID).write_bytes(block + message)
+    file, found = spool.open(State.NEW, ID, in_memory=in_memory)
+    with file:
+        assert found.length == len(block)
+        assert file.read() == message

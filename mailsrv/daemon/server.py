@@ -56,6 +56,10 @@ class Server:
         """Seconds of the loop's clock."""
         return self.loop.time()
 
+    def call_soon(self, work: Callable[[], None]) -> None:
+        """Have the loop call `work` once it has done what is to be done in this turn."""
+        self.loop.call_soon(work)
+
     def call_from_thread(self, work: Callable[[], None]) -> None:
         """Have the loop call `work` soon; for other threads."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all sessions

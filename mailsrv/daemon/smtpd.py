@@ -92,8 +92,22 @@ class Smtp:
         self.spool = Spool(config.spool)
         self.ledger = Ledger(config.books, server.name, config.ledger.keep_days)
         self.stock = Stock(self.spool.spares.folder)
-        self.commits = GroupCommit(server.call_from_thread, self.ledger, self.stock, is_alone=server.has_one_client)
+        self.commits = GroupCommit(
+            server.call_from_thread, server.call_soon, self.ledger, self.stock, is_alone=server.has_one_client
+        )
+        self._is_held = False  # the directory
         server.problems.append(self.commits.problem)
+
+    def hold_directory(self) -> None:
+        """All recipients that come in one turn of the loop are answered by the files as they stand at the first."""
+        if not self._is_held:
+            self._is_held = True
+            self.directory.hold()
+            self.server.call_soon(self._release_directory)
+
+    def _release_directory(self) -> None:
+        self._is_held = False
+        self.directory.release()
 
 
 class SmtpConnection(Connection[Session]):
@@ -184,6 +198,7 @@ class SmtpConnection(Connection[Session]):
             self.session.refuse(reply.NOT_YOUR_ADDRESS)
 
     def _answer_recipient(self, event: RecipientOffered) -> None:
+        self._smtp.hold_directory()
         route = self._smtp.directory.answer(event.recipient.forward_path, event.sender.reverse_path)
         if not route.is_ours and self._account is None:
             self.session.refuse(reply.RELAY_DENIED)

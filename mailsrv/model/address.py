@@ -5,6 +5,7 @@ names are errors here. The null reverse-path is `None`, a type of its own and no
 beyond ASCII may be used is for the session to say, which knows of SMTPUTF8: it asks `is_ascii`.
 """
 
+import functools
 import ipaddress
 import re
 from dataclasses import dataclass
@@ -101,6 +102,20 @@ def parse_forward_path(text: str) -> tuple[Mailbox, str]:
 
 
 def _path(text: str, *, bare_postmaster: bool) -> tuple[Mailbox, str]:
+    path, bracket, rest = text.partition(">")
+    if not bracket or '"' in path:  # a quoted string may have brackets
+        return _parsed_path(text, bare_postmaster=bare_postmaster)
+    mailbox, more = _known_path(path + bracket, bare_postmaster=bare_postmaster)
+    return mailbox, more + rest
+
+
+@functools.lru_cache(maxsize=512)
+def _known_path(text: str, *, bare_postmaster: bool) -> tuple[Mailbox, str]:
+    """The same few addresses come again and again."""
+    return _parsed_path(text, bare_postmaster=bare_postmaster)
+
+
+def _parsed_path(text: str, *, bare_postmaster: bool) -> tuple[Mailbox, str]:
     if not text.startswith("<"):
         raise GrammarError("expected a path in angle brackets, such as <user@example.org>")
     start = 1

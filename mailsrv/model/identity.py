@@ -12,6 +12,7 @@ from typing import Final, NewType
 EntryId = NewType("EntryId", str)
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
+_PAIRS: Final = [first + second for first in _DIGITS for second in _DIGITS]
 _ENTRY_ID = re.compile(r"[0-9a-z]{11}-[0-9a-z]{8}(?:-[a-z]+[0-9]*)*")
 
 
@@ -38,7 +39,7 @@ def arrival_of(entry_id: EntryId) -> datetime:
 
 def _base36(number: int, width: int) -> str:
     digits = ""
-    while number or not digits:
-        number, digit = divmod(number, 36)
-        digits = _DIGITS[digit] + digits
-    return digits.rjust(width, "0")
+    while number:
+        number, pair = divmod(number, len(_PAIRS))
+        digits = _PAIRS[pair] + digits
+    return digits.rjust(width, "0")[-width:]

@@ -22,7 +22,17 @@ def received(arrival: Arrival, hostname: str, entry_id: str, envelope: Envelope)
         lines.append(f"({arrival.encryption})")
     if len(envelope.recipients) == 1:  # §7.2: more than one would disclose blind copies
         lines.append(f"for {render_path(envelope.recipients[0].forward_path)}")
-    return ("Received: " + "\r\n\t".join(lines) + f";\r\n\t{format_datetime(arrival.moment)}\r\n").encode()
+    return ("Received: " + "\r\n\t".join(lines) + f";\r\n\t{_date_time(arrival.moment)}\r\n").encode()
+
+
+def _date_time(moment: datetime) -> str:
+    """RFC 5322 §3.3, which knows whole seconds."""
+    return _formatted(moment.replace(microsecond=0))
+
+
+@functools.lru_cache(maxsize=16)
+def _formatted(moment: datetime) -> str:
+    return format_datetime(moment)
 
 
 @functools.lru_cache(maxsize=256)
@@ -51,7 +61,7 @@ def list_id(mailbox: Mailbox) -> bytes:
 
 def date(moment: datetime) -> bytes:
     """The Date field."""
-    return f"Date: {format_datetime(moment)}\r\n".encode()
+    return f"Date: {_date_time(moment)}\r\n".encode()
 
 
 def message_id(entry_id: str, hostname: str) -> bytes:

@@ -164,7 +164,8 @@ def settle(drafts: Sequence[Draft]) -> list[Outcome]:
 def _settling(drafts: Sequence[Draft]) -> Waits[list[Outcome]]:
     outcomes = [_outcome_of(draft.finish) for draft in drafts]
     flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    for group in _grouped(flushed, lambda index: drafts[index].device):
+    groups = _grouped(flushed, lambda index: drafts[index].device) if len(flushed) > 1 else [flushed] if flushed else []
+    for group in groups:
         together = yield functools.partial(_settle_group, [drafts[index] for index in group])
         for index, outcome in zip(group, together, strict=True):
             outcomes[index] = outcome

@@ -26,9 +26,9 @@ _Wait = Callable[[], list[Outcome]]
 class GroupCommit:
     """Publishes drafts in groups: whatever was submitted while earlier ones were being synced.
 
-    `notify` has a function called where the submitters live, from any thread (`loop.call_soon_threadsafe` fits). Each
-    submitter's `done` is called there with its outcome. Before that the lines of all that were published are written
-    into the ledger: what is acknowledged stands in the books.
+    `notify` has a function called where the submitters live, from any thread (`loop.call_soon_threadsafe` fits), `soon`
+    from there (`loop.call_soon`). Each submitter's `done` is called there with its outcome. Before that the lines of
+    all that were published are written into the ledger: what is acknowledged stands in the books.
 
     `is_alone` says whether nobody else would be kept waiting: then the threads are passed over, where the disk was
     quick the last time.
@@ -37,12 +37,14 @@ class GroupCommit:
     def __init__(
         self,
         notify: Callable[[Callable[[], None]], object],
+        soon: Callable[[Callable[[], None]], object],
         ledger: Ledger,
         stock: Stock | None = None,
         most: int = 256,
         is_alone: Callable[[], bool] = lambda: False,
     ) -> None:
         self._notify = notify
+        self._soon = soon
         self._ledger = ledger
         self._stock = stock
         self._most = most
@@ -94,13 +96,13 @@ class GroupCommit:
         """Begin the next group with what else is submitted in this turn."""
         if self._submitted and not self._is_due and self._under_way < FLIGHTS:
             self._is_due = True
-            self._notify(self._begin)
+            self._soon(self._begin)
 
     def _begin(self) -> None:
         self._is_due = False
         submissions, self._submitted = self._submitted[: self._most], self._submitted[self._most :]
         self._under_way += 1
-        group = _Group(submissions, self._stock.look() if self._stock else [])
+        group = _Group(submissions, self._stock.look(len(submissions)) if self._stock else [])
         self._go_on(group, None)
         self._begin_soon()
 

@@ -1,6 +1,7 @@
 """A text file that people edit while we run: read again when it has changed; a broken edit keeps the last good one."""
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -49,6 +50,7 @@ class Kept(Generic[T]):
         self._held = 0  # the hold in which it was looked at
         self._is_optional = is_optional
         self._path = path
+        self._name = os.fspath(path)
         self._parse = parse
         self._seen: tuple[int, int, int] | None = None
         self._good = empty
@@ -68,7 +70,7 @@ class Kept(Generic[T]):
 
     def _look(self) -> None:
         try:
-            status = self._path.stat()
+            status = os.stat(self._name)  # noqa: PTH116 - asked for with every recipient
             seen = (status.st_mtime_ns, status.st_size, status.st_ino)
             if seen != self._seen:
                 self._read()

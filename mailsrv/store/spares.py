@@ -21,7 +21,6 @@ from mailsrv.store import durable
 
 MOST_SPARES: Final = 256
 MOST_OCTETS: Final = 64 * 1024  # of a file that is kept
-_LOW: Final = 16  # files in stock, below which more are looked for
 
 
 class Spares:
@@ -70,9 +69,9 @@ class Stock:
         self._folder = folder
         self._names: deque[str] = deque()
 
-    def look(self) -> list[str]:
-        """What may be added once `new/` has been synced, if there is need of any."""
-        if len(self._names) >= _LOW:
+    def look(self, pace: int) -> list[str]:
+        """What may be added once `new/` has been synced, if less is left than is taken twice; `pace` is once."""
+        if len(self._names) >= 2 * pace:
             return []
         try:
             known = set(self._names)

@@ -1,9 +1,12 @@
 """The grammar of RFC 5321 and RFC 6531: what is rendered is read again, and any text gives a value or an error."""
 
+from collections.abc import Callable
+
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mailsrv.model import address
 from mailsrv.model.address import (
     MAX_LOCAL_PART,
     MAX_PATH,
@@ -250,3 +253,18 @@ def test_a_key_is_its_own_key(mailbox: Mailbox) -> None:
 @given(st.text(), st.text())
 def test_no_text_is_too_odd_for_a_key(local_part: str, domain: str) -> None:
     assert Mailbox(local_part, domain).key
+
+
+@given(st.text(alphabet='<>@.,:"\\ ab[]1', max_size=30), st.booleans())
+@example('<"a>b"@example.org> SIZE=1', True)
+@example("<a@example.org", False)
+@example("<postmaster>>", True)
+def test_what_is_known_already_is_read_as_it_was_the_first_time(text: str, bare_postmaster: bool) -> None:
+    def read(path: Callable[..., tuple[Mailbox, str]]) -> object:
+        try:
+            return path(text, bare_postmaster=bare_postmaster)
+        except GrammarError as error:
+            return str(error)
+
+    expected = read(address._parsed_path)
+    assert read(address._path) == read(address._path) == expected

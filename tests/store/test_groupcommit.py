@@ -20,7 +20,7 @@ class Submitter:
         self.loop = Loop()
         self.outcomes: dict[int, Outcome] = {}
         self.ledger = Ledger(folder / "ledger", "smtp", 30)
-        self.commits = GroupCommit(self.loop.call, self.ledger, most=most, is_alone=lambda: is_alone)
+        self.commits = GroupCommit(self.loop.call, self.loop.call, self.ledger, most=most, is_alone=lambda: is_alone)
 
     def submit(self, number: int, draft: Path, final: Path) -> None:
         new = Draft(draft)

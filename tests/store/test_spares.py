@@ -38,7 +38,7 @@ def spool_with_spare(place: Path) -> Spool:
 
 def stocked(spool: Spool) -> Stock:
     stock = Stock(spool.spares.folder)
-    stock.add(stock.look())
+    stock.add(stock.look(1))
     return stock
 
 
@@ -74,7 +74,7 @@ def test_each_spare_file_is_used_once_and_then_new_ones_are_made(spool: Spool) -
 def test_a_spare_file_is_not_taken_before_new_was_synced(spool: Spool) -> None:
     """It could be back as the entry that it was, after a power loss, with the octets of another."""
     stock = Stock(spool.spares.folder)
-    seen = stock.look()
+    seen = stock.look(1)
     publish(spool, stock, next(others()), NEW)
     assert os.listdir(spool.spares.folder) == seen == [ID]
 

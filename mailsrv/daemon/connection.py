@@ -6,6 +6,7 @@ answer is not read from either: memory per connection stays bounded.
 """
 
 import asyncio
+import functools
 import itertools
 import logging
 import socket
@@ -354,6 +355,7 @@ class Connection(asyncio.Protocol, ABC, Generic[S]):
             self.transport.write(octets)
 
 
+@functools.lru_cache(maxsize=4096)
 def _is_this_machine(peer: str) -> bool:
     address = parse_peer(peer)
     return address is None or address.is_loopback

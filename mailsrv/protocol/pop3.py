@@ -34,6 +34,7 @@ from mailsrv.protocol.pop3_events import (
 from mailsrv.protocol.pop3_texts import Text
 
 MAX_ERRORS: Final = 10
+NOTHING: Final = Security()  # as long as nobody has been greeted
 
 
 class Session(Dialogue[Event]):
@@ -43,7 +44,7 @@ class Session(Dialogue[Event]):
         super().__init__(MAX_LINE)
         self._hostname = hostname
         self._policy = policy
-        self._security = Security(is_encrypted=False, can_encrypt=False, takes_passwords=False)
+        self._security = NOTHING
         self._language = Language.DEFAULT
         self._is_utf8 = False
         self._is_securing = False  # STLS is answered, the handshake not done

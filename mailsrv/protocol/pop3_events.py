@@ -14,9 +14,9 @@ from mailsrv.protocol.pop3_texts import Text
 class Security:
     """What the connection allows as it is: whether STLS is possible, and how somebody may log in."""
 
-    is_encrypted: bool
-    can_encrypt: bool
-    takes_passwords: bool
+    is_encrypted: bool = False
+    can_encrypt: bool = False
+    takes_passwords: bool = False
     mechanisms: tuple[str, ...] = ()  # of AUTH, the best first
 
 

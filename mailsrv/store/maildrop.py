@@ -45,11 +45,11 @@ class Maildrop:
         path: Path,
         *,
         is_exclusive: bool = True,
-        login_delay: float | None = None,
+        login_delay: float = 0,
         listings: Listings | None = None,
         may_list: bool = True,
     ) -> None:
-        """Lock and list; `login_delay`, in seconds, is to be kept between logins, None if this is none.
+        """Lock and list; `login_delay`, in seconds, is to be kept between logins, 0 if none is, or if this is none.
 
         Raises MaildropInUseError, LoginTooSoonError, OSError. Sessions that are not exclusive share the maildrop.
         From `listings` comes that of an earlier session, if it still holds, and there this one's goes. If it does not,
@@ -58,10 +58,10 @@ class Maildrop:
         self._listings = listings
         self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
         try:
-            if login_delay is not None and 0 <= time.time() - last_login < login_delay:
+            if login_delay and 0 <= time.time() - last_login < login_delay:
                 raise LoginTooSoonError
             self.listing = listings.take(path, may_list=may_list) if listings else Listing(path)
-            if login_delay is not None:  # a login that fails by our fault is none
+            if login_delay:  # a login that fails by our fault is none
                 with contextlib.suppress(OSError):  # where nothing can be written, mail is read all the same
                     os.utime(self._lock)
         except BaseException:

@@ -6,6 +6,7 @@ SCRAM exchange takes microseconds of the server; and the list of failed logins i
 Of a failed login the caller tells `failures`, unless it `is_uncertain`; and waits as long as that says.
 """
 
+import functools
 import secrets
 import threading
 from collections.abc import Callable
@@ -66,7 +67,7 @@ class Authenticator:
         self.failures = FailedLogins(config.failed_logins, _policy_of(config.logins))
         self._directory = directory
         self._accounts_path = config.accounts
-        self._mechanisms = [name for name in MECHANISMS if name in config.logins.mechanisms]
+        self._mechanisms = tuple(name for name in MECHANISMS if name in config.logins.mechanisms)
         self._memory = Memory()
         # Without a file, somebody unknown differs in each program and after each start; nobody is kept from logging in.
         self._secret = read_secret(config.secret) or secrets.token_bytes(SECRET_OCTETS)
@@ -79,12 +80,7 @@ class Authenticator:
 
         SCRAM only where every account can use it: a client tries the best that it knows, and often nothing after it.
         """
-        is_ready = self._directory.is_ready_for_scram()
-        return tuple(
-            name
-            for name in self._mechanisms
-            if not name.startswith("SCRAM") or (is_ready and (bindings or not name.endswith("-PLUS")))
-        )
+        return _offered(self._mechanisms, is_ready=self._directory.is_ready_for_scram(), is_bound=bool(bindings))
 
     def begin(self, mechanism: str, bindings: Bindings | None) -> Exchange:
         """An exchange of a mechanism by its name in capitals; raises ValueError where there is none of that name."""
@@ -132,6 +128,15 @@ class Authenticator:
         """End the threads; checks that have not begun are cancelled."""
         self._workers.shutdown(cancel_futures=True)
         self.failures.close()
+
+
+@functools.lru_cache  # asked for each connection
+def _offered(names: tuple[str, ...], *, is_ready: bool, is_bound: bool) -> tuple[str, ...]:
+    return tuple(
+        name
+        for name in names
+        if not name.startswith("SCRAM") or (is_ready and (is_bound or not name.endswith("-PLUS")))
+    )
 
 
 class _Plain:

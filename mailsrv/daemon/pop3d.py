@@ -183,10 +183,10 @@ class Pop3Connection(Connection[Session]):
             message = self._opened().read_where_it_was(asked.index)
         except OSError:
             message = None
-        if message is None or not (self._takes(asked) or message.isascii()) or not self.session.say_message(message):
-            self._open(asked)
-        else:
+        if message is not None and (message.isascii() or self._takes(asked)) and self.session.say_message(message):
             self._note_sent(asked)
+        else:
+            self._open(asked)
 
     def _takes(self, asked: MessageRequested) -> bool:
         """Whether the client takes any header (RFC 6856 §4)."""

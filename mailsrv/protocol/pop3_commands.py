@@ -85,10 +85,10 @@ def parse_command(line: Line) -> tuple[Verb, list[str]]:
     """The verb of a command line and its arguments; raises Refused."""
     word, _, rest = line.octets.partition(b" ")
     verb = _VERBS.get(word.upper())
-    if line.fault is not None or len(line.octets) + 2 > (MAX_LINE if verb is Verb.AUTH else MAX_COMMAND):
+    if line.fault is not None or (len(line.octets) + 2 > MAX_COMMAND and verb is not Verb.AUTH):  # it has MAX_LINE
         raise Refused(texts.BAD_LINE, MAX_COMMAND)
     try:
-        text = rest.decode("utf-8")
+        text = rest.decode()
     except UnicodeDecodeError as error:
         raise Refused(texts.NOT_UTF8) from error
     if verb is None:

@@ -26,7 +26,7 @@ class Text:
                 text = self.de
             case Language.FRENCH:
                 text = self.fr
-        return text.format(*words)
+        return text.format(*words) if words else text
 
 
 NOTHING: Final = Text("", "", "")

@@ -1,15 +1,18 @@
-"""Lines of the ledger for what POP3 clients do with messages: collected by all threads, written once a second."""
+"""Lines of the ledger for what POP3 clients do with messages: collected by all threads, written some at a time."""
 
 import functools
 import threading
 import time
 from collections import deque
 from pathlib import Path
+from typing import Final
 
 from mailsrv.model.address import Mailbox
 from mailsrv.model.identity import is_entry_id
 from mailsrv.store.ledger import Form, Kind, Ledger
 from mailsrv.store.maildir import unique_part
+
+MOST_AT_ONCE: Final = 500  # lines, some 75 KB
 
 
 class Downloads:
@@ -18,11 +21,13 @@ class Downloads:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._lock = threading.Lock()  # of the ledger
-        self._noted = deque[tuple[Form, str, float]]()
+        self._lines = deque[bytes]()
 
     def note(self, form: Form, name: str) -> None:
-        """What `form_of` says was done to a message of this file name; costs no input or output."""
-        self._noted.append((form, name, time.time()))
+        """What `form_of` says was done to a message of this file name."""
+        self._lines.append(form.line(time.time(), _known(name)))
+        if len(self._lines) >= MOST_AT_ONCE:
+            self.write()
 
     def expired(self, mailbox: Mailbox, path: Path) -> None:
         """A message was removed because of its age."""
@@ -31,9 +36,7 @@ class Downloads:
     def write(self) -> str:
         """Write what was noted; what is wrong with the ledger, or nothing."""
         with self._lock:
-            noted = [self._noted.popleft() for _ in range(len(self._noted))]
-            lines = [form.line(moment, _known(name)) for form, name, moment in noted]
-            if lines:
+            if lines := [self._lines.popleft() for _ in range(len(self._lines))]:
                 self._ledger.write_lines(lines)
             else:
                 self._ledger.retry()

@@ -13,7 +13,7 @@ from mailsrv.model.address import Mailbox
 from mailsrv.store.ledger import Kind, Ledger
 from mailsrv.store.listings import NotListedError
 from mailsrv.work import maildrops
-from mailsrv.work.downloads import Downloads, form_of
+from mailsrv.work.downloads import MOST_AT_ONCE, Downloads, form_of
 from mailsrv.work.maildrops import Maildrops
 from tests.work.instance import maildir_of, make
 
@@ -62,6 +62,16 @@ def test_what_was_open_and_has_not_changed_is_opened_again_without_listing(tmp_p
     with pytest.raises(NotListedError):
         opened.reopen(ALICE)
     opened.open(ALICE).close()
+
+
+def test_what_many_fetch_is_not_gathered_for_a_whole_second(tmp_path: Path) -> None:
+    downloads = Downloads(Ledger(tmp_path / "books", "pop3", keep_days=1))
+    form = form_of(Kind.FETCHED, ALICE, "127.0.0.1")
+    for number in range(MOST_AT_ONCE):
+        assert not (tmp_path / "books").exists()
+        downloads.note(form, f"1.{number}.x")
+    (path,) = (tmp_path / "books").glob("pop3-*.jsonl")
+    assert len(path.read_bytes().splitlines()) == 1 + MOST_AT_ONCE
 
 
 def test_the_lines_of_what_was_fetched_are_those_of_any_line(tmp_path: Path) -> None:

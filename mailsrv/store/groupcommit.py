@@ -1,15 +1,17 @@
 """Makes the drafts of many sessions durable together, and tells each session when its own is.
 
-All work is done where the submitters live, but for waiting for the disk: that is left to threads, which do nothing
+All work is done where the submitters live, but for waiting for the disk: that is left to a thread, which does nothing
 else. Two threads that both make system calls hand Python's lock to one another at each of them: with the renames and
-the ledger in a thread as well, there were 15 to 30 such hand-overs a message (docs/PERFORMANCE.md).
+the ledger in the thread as well, there were 15 to 30 such hand-overs a message, with a second group under way beside
+the first 6 to 15, so 2 to 6 (docs/PERFORMANCE.md).
 """
 
+import contextlib
 import functools
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -17,21 +19,20 @@ from mailsrv.store.durable import Draft, Outcome, publishing
 from mailsrv.store.ledger import Ledger, Line
 from mailsrv.store.spares import Stock
 
-QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of a thread
-FLIGHTS: Final = 2  # groups under way: while one waits for the disk, the next one is made
+QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of the thread
 
 _Wait = Callable[[], list[Outcome]]
 
 
 class GroupCommit:
-    """Publishes drafts in groups: whatever was submitted while earlier ones were being synced.
+    """Publishes drafts in groups: whatever was submitted while the last one was being synced.
 
     `notify` has a function called where the submitters live, from any thread (`loop.call_soon_threadsafe` fits), `soon`
     from there (`loop.call_soon`). Each submitter's `done` is called there with its outcome. Before that the lines of
     all that were published are written into the ledger: what is acknowledged stands in the books.
 
-    `is_alone` says whether nobody else would be kept waiting: then the threads are passed over, where the disk was
-    quick the last time.
+    `is_alone` says whether nobody else would be kept waiting: then the thread is passed over, where the disk was quick
+    the last time.
     """
 
     def __init__(
@@ -50,13 +51,12 @@ class GroupCommit:
         self._most = most
         self._is_alone = is_alone
         self._submitted: list[_Submission] = []
-        self._is_due = False  # the next group is begun soon
-        self._under_way = 0  # groups
+        self._is_busy = False  # a group is under way, or about to be
+        self._is_broken = False  # by a fault of ours
         self._taken = 0.0  # seconds of the last wait
         self._waits: queue.SimpleQueue[tuple[_Group, _Wait] | None] = queue.SimpleQueue()
-        self._threads = [threading.Thread(target=self._run, name="group-commit", daemon=True) for _ in range(FLIGHTS)]
-        for thread in self._threads:
-            thread.start()
+        self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
+        self._thread.start()
 
     def submit(self, draft: Draft, final: Path, line: Line, done: Callable[[Outcome], None]) -> None:
         """Publish `draft` as `final` soon; from now on the draft is not the caller's."""
@@ -64,8 +64,8 @@ class GroupCommit:
         self._begin_soon()
 
     def is_alive(self) -> bool:
-        """Whether the threads run; without them nothing is ever acknowledged."""
-        return all(thread.is_alive() for thread in self._threads)
+        """Whether all is well; else nothing would ever be acknowledged again."""
+        return self._thread.is_alive() and not self._is_broken
 
     def problem(self) -> str:
         """Why lines of the ledger could not be written, after they were tried again; empty is well."""
@@ -73,11 +73,9 @@ class GroupCommit:
         return self._ledger.problem
 
     def stop(self) -> None:
-        """End the threads, after what they wait for."""
-        for _ in self._threads:
-            self._waits.put(None)
-        for thread in self._threads:
-            thread.join()
+        """End the thread, after what it waits for."""
+        self._waits.put(None)
+        self._thread.join()
 
     def _run(self) -> None:
         while asked := self._waits.get():
@@ -94,20 +92,22 @@ class GroupCommit:
 
     def _begin_soon(self) -> None:
         """Begin the next group with what else is submitted in this turn."""
-        if self._submitted and not self._is_due and self._under_way < FLIGHTS:
-            self._is_due = True
+        if self._submitted and not self._is_busy:
+            self._is_busy = True
             self._soon(self._begin)
 
     def _begin(self) -> None:
-        self._is_due = False
         submissions, self._submitted = self._submitted[: self._most], self._submitted[self._most :]
-        self._under_way += 1
-        group = _Group(submissions, self._stock.look(len(submissions)) if self._stock else [])
-        self._go_on(group, None)
-        self._begin_soon()
+        with self._faults_seen():
+            group = _Group(submissions, self._stock.look(len(submissions)) if self._stock else [])
+            self._publish(group, None)
 
-    def _go_on(self, group: "_Group", outcomes: list[Outcome] | None) -> None:
-        """Publish as far as the disk lets us."""
+    def _go_on(self, group: "_Group", outcomes: list[Outcome]) -> None:
+        with self._faults_seen():
+            self._publish(group, outcomes)
+
+    def _publish(self, group: "_Group", outcomes: list[Outcome] | None) -> None:
+        """As far as the disk lets us."""
         try:
             while True:
                 wait = next(group.steps) if outcomes is None else group.steps.send(outcomes)
@@ -118,12 +118,21 @@ class GroupCommit:
         except StopIteration as end:
             self._tell(group, end.value)
 
+    @contextlib.contextmanager
+    def _faults_seen(self) -> Iterator[None]:
+        """A group that broke off is never told of, and none is begun after it: `is_alive` says so."""
+        try:
+            yield
+        except BaseException:
+            self._is_broken = True
+            raise
+
     def _tell(self, group: "_Group", outcomes: list[Outcome]) -> None:
         if self._stock and not any(outcomes):  # the folder of the finals is synced
             self._stock.add(group.spares)
         finished = list(zip(group.submissions, outcomes, strict=True))
         self._ledger.write([each.line for each, outcome in finished if outcome is None])
-        self._under_way -= 1
+        self._is_busy = False
         for submission, outcome in finished:
             submission.done(outcome)
         self._begin_soon()

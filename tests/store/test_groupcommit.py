@@ -8,7 +8,7 @@ import pytest
 
 from mailsrv.store import durable
 from mailsrv.store.durable import Draft, Outcome
-from mailsrv.store.groupcommit import FLIGHTS, GroupCommit
+from mailsrv.store.groupcommit import GroupCommit
 from mailsrv.store.ledger import Kind, Ledger, Reader, line
 from tests.turns import Loop
 
@@ -71,18 +71,17 @@ def test_what_is_submitted_in_one_turn_goes_together_and_nobody_waits_for_the_di
     assert {thread for thread, _ in seen} == {"group-commit"}
 
 
-def test_what_comes_while_groups_are_synced_waits_and_goes_together(
+def test_what_comes_while_a_group_is_synced_waits_and_goes_together(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = syncs_of_groups(monkeypatch)
     submitter = Submitter(tmp_path)
-    for number in range(FLIGHTS):  # each in a turn of its own
+    submitter.submit(0, tmp_path / "draft-0", tmp_path / "0")
+    submitter.loop.run_until(lambda: len(seen) == 1 or not submitter.commits._waits.empty())
+    for number in range(1, 21):
         submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
-        submitter.loop.run_until(lambda number=number: submitter.commits._under_way == number + 1)  # type: ignore[misc]
-    for number in range(FLIGHTS, FLIGHTS + 20):
-        submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
-    submitter.finish(FLIGHTS + 20)
-    assert [number for _, number in seen] == [1] * FLIGHTS + [20]
+    submitter.finish(21)
+    assert [number for _, number in seen] == [1, 20]
 
 
 def test_who_is_alone_waits_for_a_quick_disk_without_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,11 +101,21 @@ def test_who_is_alone_leaves_a_slow_disk_to_the_thread(tmp_path: Path, monkeypat
     assert seen == [("group-commit", 1)]
 
 
-def test_without_its_threads_it_is_not_alive(tmp_path: Path) -> None:
+def test_without_its_thread_it_is_not_alive(tmp_path: Path) -> None:
     commits = Submitter(tmp_path).commits
     assert commits.is_alive()
     commits.stop()
     assert not commits.is_alive()
+
+
+def test_after_a_fault_of_ours_it_is_not_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitter = Submitter(tmp_path)
+    monkeypatch.setattr("mailsrv.store.groupcommit.publishing", lambda _batch: 1 / 0)
+    submitter.submit(1, tmp_path / "draft", tmp_path / "1")
+    with pytest.raises(ZeroDivisionError):
+        submitter.finish(1)
+    assert not submitter.commits.is_alive()
+    submitter.commits.stop()
 
 
 def test_what_the_ledger_could_not_take_is_written_when_it_is_asked_what_is_wrong(tmp_path: Path) -> None:

@@ -183,7 +183,7 @@ class Pop3Connection(Connection[Session]):
             message = self._opened().read_where_it_was(asked.index)
         except OSError:
             message = None
-        if message is not None and (message.isascii() or self._takes(asked)) and self.session.say_message(message):
+        if message is not None and (self._takes(asked) or message.isascii()) and self.session.say_message(message):
             self._note_sent(asked)
         else:
             self._open(asked)

@@ -130,7 +130,7 @@ class Session(Dialogue[Event]):
         """Answer any kind of login: the maildrop is locked for this session, and this is what is in it."""
         self._answered()
         self._is_authenticating = False
-        self._listing, self._maildrop_octets = listing, sum(listing.octets)
+        self._listing, self._maildrop_octets = listing, listing.total
         self.state = State.TRANSACTION
         self._ok(texts.MESSAGES, len(listing.octets))
 

@@ -37,6 +37,10 @@ class Listing(Protocol):
         """Of each message, as RETR sends it."""
 
     @property
+    def total(self) -> int:
+        """Of all messages together."""
+
+    @property
     def memo(self) -> dict[str, list[bytes]]:
         """For what the session makes of it, by a name, in pieces with a line for each message.
 

@@ -53,6 +53,7 @@ class Listing:
         self._places: list[str] = []
         self._told_apart: dict[str, str] = {}  # unique ids of those that share a unique part with others, by place
         self.octets = array("Q")
+        self.total = 0  # of the octets
         self._names: dict[str, str] = {}  # by folder, as Look has them; nothing where that is not certain
         self._is_plain = True  # all names tell all there is to know
         if earlier is None or not self._takes_over(earlier):
@@ -136,6 +137,7 @@ class Listing:
             self._tell_apart()
         self.octets = array("Q", bytes(8 * len(self._places)))
         self._measure()
+        self.total = sum(self.octets)
 
     def _takes_over(self, earlier: "Listing") -> bool:
         """Whether all that is known could be taken over from `earlier`, but for few that have come or gone.
@@ -150,7 +152,7 @@ class Listing:
         if not seen.is_certain or len(come) + len(gone) > _MANY or len(told) < len(come):
             return False
         self._names = earlier._names | seen.names
-        self._places, self.octets = earlier._places.copy(), earlier.octets[:]
+        self._places, self.octets, self.total = earlier._places.copy(), earlier.octets[:], earlier.total
         changed = [self._take_out(place) for place in gone] + [self._put_in(*each) for each in told.items()]
         if not self._are_new(come):
             return False
@@ -161,6 +163,7 @@ class Listing:
     def _take_out(self, place: str) -> int:
         """Forget a message; gives its index."""
         index = bisect.bisect_left(self._places, place)
+        self.total -= self.octets[index]
         del self._places[index], self.octets[index]
         return index
 
@@ -169,6 +172,7 @@ class Listing:
         index = bisect.bisect_left(self._places, place)
         self._places.insert(index, place)
         self.octets.insert(index, octets)
+        self.total += octets
         return index
 
     def _are_new(self, places: Iterable[str]) -> bool:

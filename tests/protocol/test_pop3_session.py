@@ -198,17 +198,17 @@ class Octets(list[int]):
         return super().__iter__()
 
 
-def test_stat_does_not_go_through_all_messages_each_time() -> None:
+def test_stat_does_not_go_through_all_messages() -> None:
     world = Pop3World()
     world.do("greet")
     world.receive(LOGIN + b"DELE 1\r\n" + b"STAT\r\n" * 100)
     assert world.session.next_event() is not None
     octets = Octets([3] * 1000)
-    listing = Mock(octets=octets)
+    listing = Mock(octets=octets, total=3000)
     world.session.admit(listing)
     assert world.session.next_event() is None
     assert world.replies().endswith(b"+OK 999 2997\r\n" * 100)
-    assert octets.times == 1
+    assert octets.times == 0
 
 
 def test_an_answer_that_nobody_asked_for_is_a_fault_of_the_daemon() -> None:

@@ -126,6 +126,10 @@ class MemoryListing:
     def octets(self) -> Sequence[int]:
         return [octets_on_the_wire(octets) for _, octets in self._messages]
 
+    @property
+    def total(self) -> int:
+        return sum(self.octets)
+
     def uidl(self, index: int) -> str:
         return self._messages[index][0]
 

@@ -514,6 +514,7 @@ def test_the_memory_for_a_huge_mailbox_is_bounded(box: Path, monkeypatch: pytest
 def known(listing: Listing) -> list[tuple[str, int, str]]:
     """All that a session asks of a listing."""
     number = len(listing.octets)
+    assert listing.total == sum(listing.octets)
     return [(listing.uidl(index), listing.octets[index], listing.path(index).name) for index in range(number)]
 
 

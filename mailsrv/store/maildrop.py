@@ -56,10 +56,10 @@ class Maildrop:
         and not `may_list`, raises NotListedError.
         """
         self._listings = listings
-        self._lock, last_login = _lock(path, is_exclusive=is_exclusive)
+        self._lock = _lock(path, is_exclusive=is_exclusive)
         try:
-            if login_delay and 0 <= time.time() - last_login < login_delay:
-                raise LoginTooSoonError
+            if login_delay:
+                _expect_delay(self._lock, login_delay)
             self.listing = listings.take(path, may_list=may_list) if listings else Listing(path)
             if login_delay:  # a login that fails by our fault is none
                 with contextlib.suppress(OSError):  # where nothing can be written, mail is read all the same
@@ -179,12 +179,19 @@ def _open_lock(path: str) -> int:
     return fd
 
 
-def _lock(path: Path, *, is_exclusive: bool) -> tuple[int, float]:
-    """The lock's descriptor, and the time of the last login (seconds since 1970, 0 for never)."""
+def _expect_delay(lock: int, login_delay: float) -> None:
+    """Raises LoginTooSoonError; nobody waits for a last login that lies ahead, from before the clock was set back."""
+    last_login = os.fstat(lock).st_mtime  # 0 for never
+    if 0 <= time.time() - last_login < login_delay:
+        raise LoginTooSoonError
+
+
+def _lock(path: Path, *, is_exclusive: bool) -> int:
+    """The lock's descriptor."""
     fd = _open_lock(f"{path}/{LOCK_NAME}")
     try:
         fcntl.flock(fd, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        return fd, os.fstat(fd).st_mtime
+        return fd
     except BlockingIOError as error:
         os.close(fd)
         raise MaildropInUseError(str(path)) from error

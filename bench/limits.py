@@ -11,6 +11,8 @@ import time
 from pathlib import Path
 from typing import Any, Final
 
+from mailsrv.store.filesystems import promises_of
+
 _LIBC: Final = ctypes.CDLL(None, use_errno=True)
 _CONTENT: Final = b"x" * 4096
 _PIECE: Final = 1 << 18
@@ -19,11 +21,10 @@ _PIECE: Final = 1 << 18
 def machine(folder: Path) -> dict[str, Any]:
     """What it is, as the tables tell it; `folder` is on the filesystem that is measured."""
     cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    asked = ["df", "--output=fstype", str(folder)]
     return {
         "cores": os.cpu_count(),
         "cpu": cpu[0].partition(": ")[2] if cpu else platform.machine(),
-        "filesystem": subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1],
+        "filesystem": _filesystem(folder),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
@@ -36,6 +37,14 @@ def machine(folder: Path) -> dict[str, Any]:
             "MB a second copied in memory": memory() / 1e6,
         },
     }
+
+
+def _filesystem(folder: Path) -> str:
+    asked = ["df", "--output=fstype", str(folder)]
+    kind = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1]
+    if kind != "ext4":
+        return kind
+    return f"{kind} {'with its' if promises_of(folder).is_ordered else 'without a'} journal"
 
 
 def durable_files(folder: Path, group: int, seconds: float = 1.5) -> float:

@@ -30,4 +30,5 @@ class Gathering:
 
     def pause(self) -> float:
         """Seconds to wait before the next look."""
-        return GATHERED if self._pace < BUSY and self._number < ENOUGH else 0.0
+        is_flowing = self._pace < BUSY and self._clock() - self._last < LONGEST
+        return GATHERED if is_flowing and self._number < ENOUGH else 0.0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailsrv.work.gathering import ENOUGH, GATHERED, Gathering
+from mailsrv.work.gathering import ENOUGH, GATHERED, LONGEST, Gathering
 
 
 class Clock:
@@ -21,6 +21,9 @@ class Mail:
     def __init__(self) -> None:
         self._clock = Clock()
         self.gathering = Gathering(self._clock)
+
+    def rests(self, seconds: float) -> None:
+        self._clock.now += seconds
 
     def comes(self, seconds: float, number: int, times: int = 20) -> None:
         for _ in range(times):
@@ -54,7 +57,9 @@ def test_a_batch_that_is_large_already_needs_no_more() -> None:
 def test_after_a_rest_the_next_one_is_decided_at_once() -> None:
     mail = Mail()
     mail.comes(0.001, 1)
-    mail.comes(60.0, 1, times=1)
+    mail.rests(LONGEST * 2)
+    assert mail.gathering.pause() == 0.0
+    mail.comes(0.001, 1, times=1)
     assert mail.gathering.pause() == 0.0
 
 

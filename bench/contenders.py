@@ -21,7 +21,7 @@ OPENSMTPD_PORT: Final = PORT_BASE + 24
 EXIM_PORT: Final = PORT_BASE + 25
 PEERS: Final = Path(os.environ.get("MAILSRV_BENCH_PEERS", "/nowhere")).resolve()
 
-ALL: Final = frozenset({"Postfix", "OpenSMTPD", "Exim", "aiosmtpd"})
+ALL: Final = frozenset({"Postfix", "OpenSMTPD", "Exim", "aiosmtpd", "Dovecot"})
 
 
 @contextmanager
@@ -45,13 +45,13 @@ def receiving(only: Container[str] = ALL) -> Iterator[list[Contender]]:
 
 
 @contextmanager
-def handing_out(users: int) -> Iterator[list[Contender]]:
-    """mailsrv, and a Dovecot on the same mailboxes where it is installed; with so many users beside USER."""
+def handing_out(users: int, only: Container[str] = ALL) -> Iterator[list[Contender]]:
+    """mailsrv with so many more users, and if it is of `only` and installed, a Dovecot on the same mailboxes."""
     with ExitStack() as stack:
         root = stack.enter_context(instance(users=users))
         found = [ours(root, PORT_BASE + 3)]
         mailbox, spent = found[0].mailbox, found[0].spent
-        if dovecot.is_here():
+        if "Dovecot" in only and dovecot.is_here():
             passwords = dict.fromkeys([USER, *map(user, range(users))], PASSWORD)
             peer = dovecot.running(root.parent / "dovecot", root / "var" / "mail", passwords, DOVECOT_PORTS)
             started = stack.enter_context(peer)

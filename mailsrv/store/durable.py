@@ -14,7 +14,6 @@ it is given what came of it.
 
 import ctypes
 import errno
-import functools
 import itertools
 import os
 from collections.abc import Callable, Generator, Hashable, Iterable, Sequence
@@ -34,10 +33,12 @@ _libc: Final = ctypes.CDLL(None, use_errno=True)
 _opened: Final = itertools.count(1)
 
 _T = TypeVar("_T")
+_K = TypeVar("_K", bound=Hashable)
 _P = ParamSpec("_P")
 
 # Work that waits for the disk, one piece after another, each answered with what came of it.
-Waits: TypeAlias = Generator[Callable[[], list[Outcome]], list[Outcome], _T]
+Wait: TypeAlias = Callable[[], list[Outcome]]
+Waits: TypeAlias = Generator[Wait, list[Outcome], _T]
 
 
 class Move(NamedTuple):
@@ -164,9 +165,9 @@ def settle(drafts: Sequence[Draft]) -> list[Outcome]:
 def _settling(drafts: Sequence[Draft]) -> Waits[list[Outcome]]:
     outcomes = [_outcome_of(draft.finish) for draft in drafts]
     flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    groups = _grouped(flushed, lambda index: drafts[index].device) if len(flushed) > 1 else [flushed] if flushed else []
-    for group in groups:
-        together = yield functools.partial(_settle_group, [drafts[index] for index in group])
+    groups = _grouped(flushed, lambda index: drafts[index].device) if len(flushed) > 1 else {0: flushed}
+    for group in filter(None, groups.values()):
+        together = yield _group_wait([drafts[index] for index in group])
         for index, outcome in zip(group, together, strict=True):
             outcomes[index] = outcome
     for draft in drafts:
@@ -184,16 +185,12 @@ def reveal(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None
 
 
 def _revealing(moves: Sequence[Move], between: Callable[[list[Outcome]], int] | None = None) -> Waits[list[Outcome]]:
-    return _then_sync_folders(
-        moves, lambda move: move.draft.rename(move.final), lambda move: move.final.parent, between
-    )
+    return _then_sync_folders(moves, lambda move: move.draft.rename(move.final), lambda move: move.final, between)
 
 
 def remove(paths: Sequence[Path], *, must_exist: bool = False) -> list[Outcome]:
     """Remove files for good; one that is gone already counts as removed, unless it `must_exist`."""
-    return _waited(
-        _then_sync_folders(paths, lambda path: path.unlink(missing_ok=not must_exist), lambda path: path.parent)
-    )
+    return _waited(_then_sync_folders(paths, lambda path: path.unlink(missing_ok=not must_exist), lambda path: path))
 
 
 def move(source: Path, final: Path) -> None:
@@ -258,57 +255,66 @@ def raise_first(outcomes: Iterable[Outcome]) -> None:
             raise outcome
 
 
-def _settle_group(drafts: Sequence[Draft]) -> list[Outcome]:
-    """Write out drafts of one filesystem, so that no name that they get afterwards can outlive their octets."""
+def _group_wait(drafts: Sequence[Draft]) -> Wait:
+    """Have drafts of one filesystem written out, so that no name that they get afterwards can outlive their octets."""
     # syncfs tells of errors since its descriptor was opened: the first one opened has seen them all.
-    first = min(drafts, key=lambda draft: draft.opened)
-    if is_ordered(first.fileno()):
+    first = min(drafts, key=lambda draft: draft.opened).fileno()
+    if is_ordered(first):
         wait = Draft.write_out
-    elif len(drafts) >= SYNCFS_FROM and has_honest_syncfs(first.fileno()):
-        return [_outcome_of(_syncfs, first.fileno())] * len(drafts)
+    elif len(drafts) >= SYNCFS_FROM and has_honest_syncfs(first):
+        return lambda: [_outcome_of(_syncfs, first)] * len(drafts)
     else:
         wait = Draft.sync
     for draft in drafts[1:]:  # the first one is waited for at once
         draft.start_writeback()
-    return [_outcome_of(wait, draft) for draft in drafts]
+    return lambda: [_outcome_of(wait, draft) for draft in drafts]
 
 
 def _then_sync_folders(
     items: Sequence[_T],
     work: Callable[[_T], object],
-    folder_of: Callable[[_T], Path],
+    path_of: Callable[[_T], Path],
     between: Callable[[list[Outcome]], int] | None = None,
 ) -> Waits[list[Outcome]]:
-    """Do `work` on each item, then make the names in each folder that it changed durable."""
+    """Do `work` on each item, then make the names in the folder of each path that it changed durable."""
     outcomes = [_outcome_of(work, item) for item in items]
-    fd = between(outcomes) if between else -1
+    noted = between(outcomes) if between else -1
     changed = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    groups = list(_grouped(changed, lambda index: folder_of(items[index])))
-    synced = yield functools.partial(_sync_folders, [folder_of(items[group[0]]) for group in groups], fd)
-    for group, outcome in zip(groups, synced, strict=True):
+    folders = _grouped(changed, lambda index: os.path.dirname(path_of(items[index])) or ".")  # noqa: PTH120 - often
+    synced = yield from _syncing(list(folders), noted)
+    for group, outcome in zip(folders.values(), synced, strict=True):
         for index in group:
             outcomes[index] = outcome
     return outcomes
 
 
-def _sync_folders(folders: Sequence[Path], noted: int) -> list[Outcome]:
+def _syncing(folders: Sequence[str], noted: int) -> Waits[list[Outcome]]:
     """Sync folders, and with them the file that is open as `noted`, if there is one: its failure keeps back no mail."""
     fds: list[int] = []
     try:
         for folder in folders:
             fds.append(_open_folder(folder))
-        devices = {os.fstat(fd).st_dev for fd in fds}
-        is_together = len(fds) >= SYNCFS_FROM and len(devices) == 1 and has_honest_syncfs(fds[0])
-        if noted >= 0 and not (is_together and os.fstat(noted).st_dev in devices):
-            _outcome_of(_sync_before_later, noted)
-        if is_together:
-            return [_outcome_of(_syncfs, fds[0])] * len(fds)
-        return [_outcome_of(os.fsync, fd) for fd in fds]
+        return (yield _folders_wait(fds, noted)) if fds or noted >= 0 else []
     except OSError as error:  # a folder went away: none of the names is promised
         return [error] * len(folders)
     finally:
         for fd in fds:
             os.close(fd)
+
+
+def _folders_wait(fds: Sequence[int], noted: int) -> Wait:
+    devices = {os.fstat(fd).st_dev for fd in fds} if len(fds) >= SYNCFS_FROM else set()
+    is_together = len(devices) == 1 and has_honest_syncfs(fds[0])
+    is_noted_alone = noted >= 0 and not (is_together and os.fstat(noted).st_dev in devices)
+
+    def wait() -> list[Outcome]:
+        if is_noted_alone:
+            _outcome_of(_sync_before_later, noted)
+        if is_together:
+            return [_outcome_of(_syncfs, fds[0])] * len(fds)
+        return [_outcome_of(os.fsync, fd) for fd in fds]
+
+    return wait
 
 
 def _waited(waits: Waits[_T]) -> _T:
@@ -321,7 +327,7 @@ def _waited(waits: Waits[_T]) -> _T:
         return cast(_T, end.value)
 
 
-def _open_folder(folder: Path) -> int:
+def _open_folder(folder: str) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
 
 
@@ -366,8 +372,8 @@ def _outcome_of(work: Callable[_P, object], *args: _P.args, **kwargs: _P.kwargs)
     return None
 
 
-def _grouped(indices: Iterable[int], key: Callable[[int], Hashable]) -> Iterable[list[int]]:
-    groups: dict[Hashable, list[int]] = {}
+def _grouped(indices: Iterable[int], key: Callable[[int], _K]) -> dict[_K, list[int]]:
+    groups: dict[_K, list[int]] = {}
     for index in indices:
         groups.setdefault(key(index), []).append(index)
-    return groups.values()
+    return groups

@@ -15,13 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from mailsrv.store.durable import Draft, Outcome, publishing
+from mailsrv.store.durable import Draft, Outcome, Wait, publishing
 from mailsrv.store.ledger import Ledger, Line
 from mailsrv.store.spares import Stock
 
 QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of the thread
-
-_Wait = Callable[[], list[Outcome]]
 
 
 class GroupCommit:
@@ -54,7 +52,7 @@ class GroupCommit:
         self._is_busy = False  # a group is under way, or about to be
         self._is_broken = False  # by a fault of ours
         self._taken = 0.0  # seconds of the last wait
-        self._waits: queue.SimpleQueue[tuple[_Group, _Wait] | None] = queue.SimpleQueue()
+        self._waits: queue.SimpleQueue[tuple[_Group, Wait] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="group-commit", daemon=True)
         self._thread.start()
 
@@ -82,7 +80,7 @@ class GroupCommit:
             group, wait = asked
             self._notify(functools.partial(self._go_on, group, self._waited(wait)))
 
-    def _waited(self, wait: _Wait) -> list[Outcome]:
+    def _waited(self, wait: Wait) -> list[Outcome]:
         start = time.monotonic()
         outcomes = wait()
         self._taken = time.monotonic() - start

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mailsrv.store import durable
-from mailsrv.store.durable import Draft, Outcome
+from mailsrv.store.durable import Draft, Outcome, Wait
 from mailsrv.store.groupcommit import GroupCommit
 from mailsrv.store.ledger import Kind, Ledger, Reader, line
 from tests.turns import Loop
@@ -36,13 +36,18 @@ class Submitter:
 def syncs_of_groups(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     """For each group that is settled, the thread that does it and the number of drafts."""
     seen: list[tuple[str, int]] = []
-    real: Callable[..., list[Outcome]] = durable._settle_group
+    real: Callable[..., Wait] = durable._group_wait
 
-    def settle(drafts: list[Draft]) -> list[Outcome]:
-        seen.append((threading.current_thread().name, len(drafts)))
-        return real(drafts)
+    def group_wait(drafts: list[Draft]) -> Wait:
+        wait = real(drafts)
 
-    monkeypatch.setattr(durable, "_settle_group", settle)
+        def waited() -> list[Outcome]:
+            seen.append((threading.current_thread().name, len(drafts)))
+            return wait()
+
+        return waited
+
+    monkeypatch.setattr(durable, "_group_wait", group_wait)
     return seen
 
 

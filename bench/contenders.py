@@ -55,7 +55,7 @@ def handing_out(users: int, only: Container[str] = ALL) -> Iterator[list[Contend
             passwords = dict.fromkeys([USER, *map(user, range(users))], PASSWORD)
             peer = dovecot.running(root.parent / "dovecot", root / "var" / "mail", passwords, DOVECOT_PORTS)
             started = stack.enter_context(peer)
-            found.append(Contender("Dovecot", started.pop3_port, mailbox, (_master_of(started),), spent))
+            found.append(Contender("Dovecot", started.pop3_port, mailbox, (started.pid,), spent))
         yield found
 
 
@@ -63,10 +63,6 @@ def ours(root: Path, port: int) -> Contender:
     """An instance, at one of its ports."""
     pid = int((root / "var" / "supervisor" / "supervisord.pid").read_text())
     return Contender(OURS, port, mailbox_of(root), (pid,), root.parent / "spent")
-
-
-def _master_of(started: dovecot.Dovecot) -> int:
-    return int((started.folder / "run" / "master.pid").read_text())
 
 
 @contextmanager

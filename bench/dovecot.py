@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from string import Template
 from typing import Final
@@ -91,6 +91,7 @@ class Dovecot:
     folder: Path
     imap_port: int
     pop3_port: int
+    pid: int = 0  # of its first process, once it runs
 
     @property
     def log(self) -> str:
@@ -115,8 +116,8 @@ def running(folder: Path, mail: Path, passwords: Mapping[str, str], ports: tuple
     made = Dovecot(folder, *ports)
     settings = _write_settings(made, mail, passwords)
     command: list[str | Path] = [PROGRAM, "-F", "-c", settings]
-    with foreground(command, folder / "output", ports, lambda: made.log):
-        yield made
+    with foreground(command, folder / "output", ports, lambda: made.log) as process:
+        yield replace(made, pid=process.pid)
 
 
 def _write_settings(made: Dovecot, mail: Path, passwords: Mapping[str, str]) -> Path:

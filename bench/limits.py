@@ -24,7 +24,7 @@ def machine(folder: Path) -> dict[str, Any]:
     return {
         "cores": os.cpu_count(),
         "cpu": cpu[0].partition(": ")[2] if cpu else platform.machine(),
-        "filesystem": _filesystem(folder),
+        "filesystem": filesystem(folder),
         "kernel": platform.release(),
         "python": platform.python_version(),
         "load": os.getloadavg()[0],
@@ -39,7 +39,8 @@ def machine(folder: Path) -> dict[str, Any]:
     }
 
 
-def _filesystem(folder: Path) -> str:
+def filesystem(folder: Path) -> str:
+    """What a folder is on; of ext4 whether it has its journal, which makes the difference."""
     asked = ["df", "--output=fstype", str(folder)]
     kind = subprocess.run(asked, check=True, capture_output=True, text=True).stdout.split()[-1]
     if kind != "ext4":

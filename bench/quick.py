@@ -5,9 +5,11 @@ in CPU a message. Where there is no peer, CPU a message is compared, by the spee
 """
 
 import argparse
+import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from bench import compare, contenders, limits, works
@@ -87,6 +89,8 @@ def main() -> None:
         raise SystemExit("no result is kept in bench/results; bench/run makes one")
     result, calibration = load(path), limits.calibration()
     print(f"beside {path.name}; what differs by less than {100 * (NOTABLE - 1):.0f} % says nothing")
+    if (here := limits.filesystem(Path(tempfile.gettempdir()))) != result.machine["filesystem"]:
+        print(f"that was on {result.machine['filesystem']}, this is {here}: of SMTP, more will differ")
     for row in measure(asked.seconds):
         for change in changes([row], calibration, result):
             print(change, flush=True)

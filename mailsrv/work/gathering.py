@@ -5,7 +5,8 @@ from collections.abc import Callable
 from typing import Final
 
 BUSY: Final = 0.0025  # seconds from one message to the next; beyond, each is decided as soon as it comes
-GATHERED: Final = 0.004  # seconds that are waited
+WANTED: Final = 8  # messages that are waited for
+LONGEST_WAIT: Final = 0.012  # seconds, however few have come
 LONGEST: Final = 0.02  # seconds; a longer rest says no more than this
 ENOUGH: Final = 16  # messages in a batch that need no others
 
@@ -31,4 +32,4 @@ class Gathering:
     def pause(self) -> float:
         """Seconds to wait before the next look."""
         is_flowing = self._pace < BUSY and self._clock() - self._last < LONGEST
-        return GATHERED if is_flowing and self._number < ENOUGH else 0.0
+        return min(LONGEST_WAIT, WANTED * self._pace) if is_flowing and self._number < ENOUGH else 0.0

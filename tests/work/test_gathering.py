@@ -2,7 +2,7 @@
 
 import pytest
 
-from mailsrv.work.gathering import ENOUGH, GATHERED, LONGEST, Gathering
+from mailsrv.work.gathering import ENOUGH, LONGEST, LONGEST_WAIT, Gathering
 
 
 class Clock:
@@ -42,10 +42,11 @@ def test_messages_one_after_another_are_each_decided_at_once(seconds: float) -> 
     assert mail.gathering.pause() == 0.0
 
 
-def test_where_messages_come_faster_more_are_waited_for(seconds: float = 0.0015) -> None:
+@pytest.mark.parametrize(("seconds", "waited"), [(0.0005, 0.004), (0.001, 0.008), (0.0024, LONGEST_WAIT)])
+def test_where_messages_come_faster_so_many_are_waited_for_but_not_for_long(seconds: float, waited: float) -> None:
     mail = Mail()
-    mail.comes(seconds, 1)
-    assert mail.gathering.pause() == GATHERED
+    mail.comes(seconds, 1, times=30)
+    assert mail.gathering.pause() == pytest.approx(waited, rel=0.01)
 
 
 def test_a_batch_that_is_large_already_needs_no_more() -> None:

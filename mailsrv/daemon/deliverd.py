@@ -53,8 +53,8 @@ class Delivery:
         self._has_recovered = False
         self._is_out_of_reach = False  # the spool, when it was last looked at
         self._is_stopping = False
-        self._facts: dict[str, Fact] = {}
-        self._told = float("-inf")  # when they were gathered (monotonic)
+        self._mistakes: list[str] = []  # in the files that people edit
+        self._looked = float("-inf")  # when they were looked for (monotonic)
 
     @property
     def bell(self) -> Bell:
@@ -72,7 +72,8 @@ class Delivery:
             self._watch.turn()
             rings = self._bell.wait(self._pause())
             if rings.has_rung or self._has_something_to_do():
-                time.sleep(self._gathering.pause())
+                if (pause := self._gathering.pause()) > 0:
+                    time.sleep(pause)
                 before = self._decider.progress
                 self._look(rings.closed)
                 self._gathering.decided(self._decider.progress - before)
@@ -127,25 +128,20 @@ class Delivery:
     def _beat(self, in_hand: str) -> None:
         if in_hand:
             self._heart.steps.note("in hand", in_hand)
-        if time.monotonic() - self._told >= COUNT_INTERVAL:
-            self._told = time.monotonic()
+        if time.monotonic() - self._looked >= COUNT_INTERVAL:
+            self._looked = time.monotonic()
             self._ledger.retry()
-            self._facts = self._found()
-        self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, self._facts, in_hand)
-
-    def _found(self) -> dict[str, Fact]:
-        """What the heartbeat tells."""
-        problems = [str(mistake) for mistake in self._directory.mistakes()]
-        problems += [each for each in (self._watch.problem, self._ledger.problem) if each]
-        return {
+            self._mistakes = [str(mistake) for mistake in self._directory.mistakes()]
+        facts: dict[str, Fact] = {
             "taken": self._taken,
             "waiting": self._scan.waiting,
             "stuck": list(self._scan.stuck[:10]),
-            "problems": problems,
+            "problems": self._mistakes + [each for each in (self._watch.problem, self._ledger.problem) if each],
             "watched_anew": self._watch.anew,
             "health_replaced": self._overseer.replaced,
             **self._decider.facts(),
         }
+        self._heart.beat(self._taken + self._decider.progress + self._decider.ticks, facts, in_hand)
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ the first 6 to 15, so 2 to 6 (docs/PERFORMANCE.md).
 
 import contextlib
 import functools
+import logging
 import queue
 import threading
 import time
@@ -18,6 +19,8 @@ from typing import Final, NamedTuple
 from mailsrv.store.durable import Draft, Outcome, Wait, publishing
 from mailsrv.store.ledger import Ledger, Line
 from mailsrv.store.spares import Stock
+
+logger = logging.getLogger(__name__)
 
 QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of the thread
 
@@ -132,7 +135,10 @@ class GroupCommit:
         self._ledger.write([each.line for each, outcome in finished if outcome is None])
         self._is_busy = False
         for submission, outcome in finished:
-            submission.done(outcome)
+            try:
+                submission.done(outcome)
+            except Exception:  # a fault of ours with one session must not take the others down
+                logger.exception("a session could not be told of its message")
         self._begin_soon()
 
 

@@ -18,7 +18,7 @@ from mailsrv.store.steps import Steps
 
 BEAT_OCTETS: Final = 4096
 BEAT_INTERVAL: Final = 1.0  # seconds
-COUNT_INTERVAL: Final = 0.2  # seconds between counts of descriptors, and of other facts that cost something
+COUNT_INTERVAL: Final = 0.2  # seconds between counts of descriptors, and looks for other facts that cost something
 
 _encode: Final = json.JSONEncoder().encode
 Fact: TypeAlias = float | str | list[str]

@@ -113,6 +113,18 @@ def test_without_its_thread_it_is_not_alive(tmp_path: Path) -> None:
     assert not commits.is_alive()
 
 
+def test_one_session_that_cannot_be_told_keeps_no_other_from_being_told(tmp_path: Path) -> None:
+    submitter = Submitter(tmp_path)
+    draft = Draft(tmp_path / "draft")
+    draft.write(b"octets")
+    submitter.commits.submit(draft, tmp_path / "0", line(Kind.ACCEPTED, "0"), _fail)
+    submitter.submit(1, tmp_path / "draft-1", tmp_path / "1")
+    submitter.loop.run_until(lambda: submitter.outcomes == {1: None})
+    submitter.submit(2, tmp_path / "draft-2", tmp_path / "2")
+    submitter.finish(2)
+    assert submitter.outcomes == {1: None, 2: None}
+
+
 def test_after_a_fault_of_ours_it_is_not_alive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     submitter = Submitter(tmp_path)
     monkeypatch.setattr("mailsrv.store.groupcommit.publishing", lambda _batch: 1 / 0)
@@ -134,3 +146,7 @@ def test_what_the_ledger_could_not_take_is_written_when_it_is_asked_what_is_wron
     folder.unlink()
     assert submitter.commits.problem() == ""
     assert [each["id"] for each in Reader(folder).read()] == ["1"]
+
+
+def _fail(_outcome: Outcome) -> None:
+    raise RuntimeError("a fault of ours")

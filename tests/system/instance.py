@@ -166,9 +166,14 @@ class Instance:
         return self.root / "var" / "mail" / "localhost" / "admin" / "new"
 
     def send(self, content: bytes, sender: str = "alice@example.org", to: str = USER) -> None:
-        """Send by SMTP; raises what smtplib raises."""
-        with smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=PATIENCE) as client:
+        """Send by SMTP; raises what smtplib raises, until the message is taken: a 421 to QUIT takes nothing back."""
+        client = smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=PATIENCE)
+        try:
             client.sendmail(sender, [to], content)
+        finally:
+            with contextlib.suppress(smtplib.SMTPException):
+                client.quit()
+            client.close()
 
     def drop(self, name: str, content: bytes) -> Path:
         """Put a file into the drop box, written in place."""

@@ -165,8 +165,7 @@ def settle(drafts: Sequence[Draft]) -> list[Outcome]:
 def _settling(drafts: Sequence[Draft]) -> Waits[list[Outcome]]:
     outcomes = [_outcome_of(draft.finish) for draft in drafts]
     flushed = [index for index, outcome in enumerate(outcomes) if outcome is None]
-    groups = _grouped(flushed, lambda index: drafts[index].device) if len(flushed) > 1 else {0: flushed}
-    for group in filter(None, groups.values()):
+    for group in _grouped(flushed, lambda index: drafts[index].device).values():
         together = yield _group_wait([drafts[index] for index in group])
         for index, outcome in zip(group, together, strict=True):
             outcomes[index] = outcome

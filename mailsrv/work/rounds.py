@@ -251,4 +251,5 @@ def _sample(usage: Usage, beat: Beat | None, process: ProcessInfo, *, can_beat: 
         explained_descriptors=DESCRIPTORS_OF_CONNECTION * told.get("connections", 0) + told.get("in_hand", 0),
         explained_threads=told.get("workers", 0),
         is_waiting=usage.is_waiting,
+        has_begun=beat is not None or not can_beat,
     )

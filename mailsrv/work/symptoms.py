@@ -114,7 +114,7 @@ _DAYS: Final = Window(24, 168, is_of_figures=True)
 RULES: Final = (
     Rule(
         Symptom.SPINNING,
-        "CPU use, children included, above {}, and `progress` stands still",
+        "CPU use, children included, above {}, and `progress` stands still since the first heartbeat or later",
         "cpu_limit",
         "% of a core",
         _OFTEN,

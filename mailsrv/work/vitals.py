@@ -36,6 +36,7 @@ class Sample:
     explained_descriptors: int = 0
     explained_threads: int = 0
     is_waiting: bool = False
+    has_begun: bool = True
 
     def measure(self, symptom: Symptom) -> float:
         """What the threshold of a climb is held against."""
@@ -88,7 +89,8 @@ class Judge:
     def observe(self, sample: Sample) -> Symptom | None:
         """Take a sample; the symptom that it completes, if any."""
         self._samples.append(sample)
-        if self._moved is None or sample.progress != self._moved.progress:
+        # To import one's modules takes a core and makes no progress; who never comes to the end of it is stale.
+        if self._moved is None or sample.progress != self._moved.progress or not sample.has_begun:
             self._moved = sample
         return self._cpu(sample, self._moved) or self._heartbeat(sample) or self._climb()
 

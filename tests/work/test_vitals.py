@@ -67,6 +67,14 @@ def test_progress_that_stops_while_the_cpu_stays_high_is_a_spin() -> None:
     assert Symptom.SPINNING in found[24:]
 
 
+def test_a_start_that_takes_a_core_is_no_spin_until_its_heart_beats() -> None:
+    judge = Judge(SETTINGS)
+    starting = [Sample(number * 5.0, 100, 0, has_begun=False) for number in range(20)]
+    begun = [Sample(100 + number * 5.0, 100, 0) for number in range(6)]
+    assert [judge.observe(each) for each in starting] == [None] * 20
+    assert [judge.observe(each) for each in begun].index(Symptom.SPINNING) == 4
+
+
 def test_an_idle_process_is_well() -> None:
     assert _judge([(0.3, 7)] * 100) == [None] * 100
 

@@ -71,7 +71,11 @@ def wait_healed(instance: Instance, program: str, pid: int, symptom: str, patien
             if each["outcome"] == "RUNNING" and each["pid"] == pid
         ]
 
-    return shown(instance, wait_until(told, f"an incident of {program}: {symptom}")[-1]["name"])
+    try:
+        return shown(instance, wait_until(told, f"an incident of {program}: {symptom}")[-1]["name"])
+    except AssertionError as error:
+        error.add_note(f"process {pid}; there are {incidents(instance)}")
+        raise
 
 
 def facts(instance: Instance, program: str) -> dict[str, Any]:

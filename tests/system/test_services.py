@@ -140,7 +140,7 @@ def test_kills_of_delivery_lose_and_double_nothing(instance: Instance) -> None:
 def test_a_spinning_process_is_restarted_with_an_incident_that_names_the_line(
     make_instance: Callable[..., Instance],
 ) -> None:
-    instance = make_instance(drill__hooks=True, health__interval=0.2, health__cpu_limit=30)
+    instance = make_instance(drill__hooks=True, health__interval=0.2, health__cpu_limit=10)
     for program in ("smtp", "delivery"):
         pid = instance.pid(program)
         instance.supervisorctl("signal", "USR2", program)
@@ -164,13 +164,12 @@ def test_a_process_that_is_busy_with_real_work_is_not_restarted(make_instance: C
     # A limit that real work exceeds even on a fast machine: so every sample of it is "too high".
     instance = make_instance(health__interval=0.2, health__cpu_limit=1)
     pids = {program: instance.pid(program) for program in ("smtp", "delivery")}
-    restarts_before = _restarts(instance)
     deadline = time.monotonic() + 6
     with smtplib.SMTP("127.0.0.1", instance.smtp_port, timeout=20) as client:
         while time.monotonic() < deadline:
             client.sendmail("alice@example.org", [USER], MESSAGE)
     assert {program: instance.pid(program) for program in pids} == pids
-    assert _restarts(instance) == restarts_before == 0
+    assert _restarts(instance) == 0
 
 
 def _restarts(instance: Instance) -> int:

@@ -41,9 +41,8 @@ class Clone:
         (environment / "installed").touch()
 
     def _with_ports(self, text: str) -> str:
-        for old, new in self.ports.items():
-            text = text.replace(str(old), str(new))
-        return text
+        """All at once: the digits of one of ours may be those of another one's default."""
+        return re.sub(r"\d+", lambda found: str(self.ports.get(int(found[0]), found[0])), text)
 
     def run(self, lines: str) -> str:
         environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/nonexistent"}

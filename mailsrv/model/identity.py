@@ -4,8 +4,8 @@ An id is 11 digits of base 36 that count microseconds since 1970, a hyphen, and 
 sort by time as text does. The UIDL of a message and the name of its Maildir file contain it.
 """
 
+import os
 import re
-import secrets
 from datetime import UTC, datetime
 from typing import Final, NewType
 
@@ -19,7 +19,8 @@ _ENTRY_ID = re.compile(r"[0-9a-z]{11}-[0-9a-z]{8}(?:-[a-z]+[0-9]*)*")
 def new_entry_id(moment: datetime) -> EntryId:
     """An id for what arrived at `moment` (aware)."""
     microseconds = int(moment.timestamp() * 1_000_000)
-    return EntryId(f"{_base36(microseconds, 11)}-{_base36(secrets.randbelow(36**8), 8)}")
+    chance = int.from_bytes(os.urandom(8)) % 36**8
+    return EntryId(f"{_base36(microseconds, 11)}-{_base36(chance, 8)}")
 
 
 def derived_id(entry_id: EntryId, word: str, attempt: int = 0) -> EntryId:

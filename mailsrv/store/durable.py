@@ -48,15 +48,24 @@ class Move(NamedTuple):
     final: Path
 
 
+class Spare(NamedTuple):
+    """An open file that may be overwritten: nobody else has it, and it has so many octets now."""
+
+    fd: int
+    octets: int
+    device: int
+
+
 class Draft:
     """A file being written; nobody takes it for a message until it is published. As a context, it aborts itself."""
 
-    def __init__(self, path: Path, take_spare: Callable[[Path], int] | None = None) -> None:
-        """`take_spare` puts a file that may be overwritten at the path, and gives its descriptor, or -1."""
+    def __init__(self, path: Path, take_spare: Callable[[Path], Spare | None] | None = None) -> None:
+        """`take_spare` puts a file that may be overwritten at the path, if there is one."""
         self.path = path
         self.size = 0
         self._take_spare = take_spare
-        self._has_tail = False  # of octets that a spare file had before
+        self._before = 0  # octets that a spare file had
+        self._device = -1
         self._waiting: list[bytes] = []
         self._waiting_octets = 0
         self._fd = -1
@@ -65,7 +74,9 @@ class Draft:
     @property
     def device(self) -> int:
         """The filesystem that the draft, once flushed, lies on."""
-        return os.fstat(self._fd).st_dev
+        if self._device < 0:
+            self._device = os.fstat(self._fd).st_dev
+        return self._device
 
     def fileno(self) -> int:
         """The descriptor, once flushed."""
@@ -92,21 +103,26 @@ class Draft:
     def finish(self) -> None:
         """Hand all of it to the kernel, and cut off what a spare file had beyond it; raises OSError."""
         self.flush()
-        if self._has_tail and os.fstat(self._fd).st_size > self.size:
+        if self._before > self.size:
             os.ftruncate(self._fd, self.size)
+            self._before = 0
 
     def _open(self) -> None:
-        self._fd = self._take_spare(self.path) if self._take_spare else -1
-        self._has_tail = self._fd >= 0
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        if self._fd < 0:
-            try:
-                self._fd = os.open(self.path, flags, 0o600)
-            except FileExistsError:
-                # Never into a file that exists: a draft left by a crash may be a second name of a delivered message.
-                self.path.unlink()
-                self._fd = os.open(self.path, flags, 0o600)
+        spare = self._take_spare(self.path) if self._take_spare else None
+        if spare is not None:
+            self._fd, self._before, self._device = spare
+        else:
+            self._create()
         self.opened = next(_opened)
+
+    def _create(self) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        try:
+            self._fd = os.open(self.path, flags, 0o600)
+        except FileExistsError:
+            # Never into a file that exists: a draft left by a crash may be a second name of a delivered message.
+            self.path.unlink()
+            self._fd = os.open(self.path, flags, 0o600)
 
     def sync(self) -> None:
         """Wait until the octets are on disk; raises OSError."""

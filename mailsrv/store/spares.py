@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.store import durable
+from mailsrv.store.durable import Spare
 
 MOST_SPARES: Final = 256
 MOST_OCTETS: Final = 64 * 1024  # of a file that is kept
@@ -83,19 +84,20 @@ class Stock:
         """`new/` has been synced since these were looked at."""
         self._names.extend(names)
 
-    def take(self, path: Path) -> int:
-        """A spare file, from now on at `path`, open for writing, its octets still in it; -1 where there is none."""
+    def take(self, path: Path) -> Spare | None:
+        """A spare file, from now on at `path`, open for writing, its octets still in it, if there is one."""
         while True:
             try:
                 spare = self._folder / self._names.popleft()
             except IndexError:
-                return -1
+                return None
             if durable.put_away(spare, path) is not None:  # somebody else was first, or it was swept away
                 continue
             with suppress(OSError):
                 fd = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                if _is_ours_alone(fd):
-                    return fd
+                status = os.fstat(fd)
+                if status.st_nlink == 1 and _is_ours_alone(fd):
+                    return Spare(fd, status.st_size, status.st_dev)
                 os.close(fd)
             with suppress(OSError):
                 path.unlink()
@@ -106,9 +108,7 @@ def _is_worth_keeping(status: os.stat_result) -> bool:
 
 
 def _is_ours_alone(fd: int) -> bool:
-    """Whether it has one name, and nobody else has it open: only then the kernel gives a lease for writing."""
-    if os.fstat(fd).st_nlink != 1:
-        return False
+    """Whether nobody else has it open: only then the kernel gives a lease for writing."""
     try:
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
         fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)

@@ -19,7 +19,7 @@ from mailsrv.store.spool import Spool, State
 from mailsrv.work.attempt import Attempt, letters
 from mailsrv.work.away import Answerer
 from mailsrv.work.goals import Goal, Goals, list_id, sender_of
-from mailsrv.work.mailboxes import plan_letters
+from mailsrv.work.mailboxes import Mailboxes
 from mailsrv.work.quota import Filler
 from mailsrv.work.routing import Directory
 
@@ -33,7 +33,7 @@ class Boxes:
 
     def __init__(self, config: Config, spool: Spool, directory: Directory) -> None:
         self._config = config
-        self._mail = config.mail
+        self._mailboxes = Mailboxes(config.mail)
         self._spool = spool
         self._directory = directory
         self._filler = Filler(directory, config.mail, config.quota.warn_at)
@@ -43,6 +43,7 @@ class Boxes:
         """The batch is carried out, but for these destinations."""
         self._filler.settle(unserved)
         self._answerer.settle()
+        self._mailboxes.settle()
 
     def spoil(self) -> None:
         """A plan of this batch broke off."""
@@ -60,7 +61,7 @@ class Boxes:
             if len(group) == 1:
                 prefix += trace.delivered_to(group[0].mailbox)
             prefix += list_id(attempt, way.list)
-            octets, planned = plan_letters(attempt, self._mail, [goal.mailbox for goal in group], prefix)
+            octets, planned = self._mailboxes.plan(attempt, [goal.mailbox for goal in group], prefix)
             for mailbox in planned:
                 self._note(attempt, mailbox, octets)
                 self._answerer.plan(attempt, goals.local[mailbox.key])

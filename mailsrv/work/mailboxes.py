@@ -25,34 +25,44 @@ class _Letter:
     lines: int
 
 
-def plan_letters(
-    attempt: Attempt, mail: Path, mailboxes: Sequence[Mailbox], prefix: bytes
-) -> tuple[int, list[Mailbox]]:
-    """Plan one letter, `prefix` and the message, to these accounts, whose mailboxes lie below `mail`.
+class Mailboxes:
+    """The mailboxes below `mail`; the folders of each are looked for once a batch."""
 
-    Gives the octets of the letter, and who is to get it now: the others have it, or wait.
-    """
-    letters: list[_Letter] = []  # on each filesystem one, until it can have no more names
-    planned: list[Mailbox] = []
-    for mailbox in mailboxes:
-        key = mailbox.key
-        try:
-            box = _open(mail, mailbox)
-            if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
-                attempt.serve([key], Kind.DELIVERED)
-                continue
-            if not any(_link(attempt, letter, box, key) for letter in reversed(letters)):
-                letters.append(_write(attempt, box, key, prefix))
-            planned.append(mailbox)
-        except OSError as error:
-            attempt.wait_for([key], error)
-    return letters[0].octets if letters else 0, planned
+    def __init__(self, mail: Path) -> None:
+        self._mail = mail
+        self._opened: set[Mailbox] = set()  # in this batch
 
+    def settle(self) -> None:
+        """The batch is carried out."""
+        self._opened.clear()
 
-def _open(mail: Path, mailbox: Mailbox) -> Maildir:
-    box = _maildir(mail, mailbox)
-    box.create()
-    return box
+    def plan(self, attempt: Attempt, mailboxes: Sequence[Mailbox], prefix: bytes) -> tuple[int, list[Mailbox]]:
+        """Plan one letter, `prefix` and the message, to these accounts.
+
+        Gives the octets of the letter, and who is to get it now: the others have it, or wait.
+        """
+        letters: list[_Letter] = []  # on each filesystem one, until it can have no more names
+        planned: list[Mailbox] = []
+        for mailbox in mailboxes:
+            key = mailbox.key
+            try:
+                box = self._open(mailbox)
+                if attempt.is_suspect and maildir.unique_name(attempt.entry_id) in box.uniques():
+                    attempt.serve([key], Kind.DELIVERED)
+                    continue
+                if not any(_link(attempt, letter, box, key) for letter in reversed(letters)):
+                    letters.append(_write(attempt, box, key, prefix))
+                planned.append(mailbox)
+            except OSError as error:
+                attempt.wait_for([key], error)
+        return letters[0].octets if letters else 0, planned
+
+    def _open(self, mailbox: Mailbox) -> Maildir:
+        box = _maildir(self._mail, mailbox)
+        if mailbox not in self._opened:
+            box.create()
+            self._opened.add(mailbox)
+        return box
 
 
 @functools.lru_cache(maxsize=1024)

@@ -60,6 +60,10 @@ class Server:
         """Have the loop call `work` once it has done what is to be done in this turn."""
         self.loop.call_soon(work)
 
+    def call_later(self, seconds: float, work: Callable[[], None]) -> None:
+        """The same after so many seconds."""
+        self.loop.call_later(seconds, work)
+
     def call_from_thread(self, work: Callable[[], None]) -> None:
         """Have the loop call `work` soon; for other threads."""
         with contextlib.suppress(RuntimeError):  # the loop has ended, and with it all sessions

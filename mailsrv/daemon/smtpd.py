@@ -92,9 +92,7 @@ class Smtp:
         self.spool = Spool(config.spool)
         self.ledger = Ledger(config.books, server.name, config.ledger.keep_days)
         self.stock = Stock(self.spool.spares.folder)
-        self.commits = GroupCommit(
-            server.call_from_thread, server.call_soon, self.ledger, self.stock, is_alone=server.has_one_client
-        )
+        self.commits = GroupCommit(server, self.ledger, self.stock, is_alone=server.has_one_client)
         self._is_held = False  # the directory
         server.problems.append(self.commits.problem)
 

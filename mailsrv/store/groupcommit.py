@@ -4,6 +4,8 @@ All work is done where the submitters live, but for waiting for the disk: that i
 else. Two threads that both make system calls hand Python's lock to one another at each of them: with the renames and
 the ledger in the thread as well, there were 15 to 30 such hand-overs a message, with a second group under way beside
 the first 6 to 15, so 2 to 6 (docs/PERFORMANCE.md).
+
+Submitters that are at it together are waited for, if not for long: two that take turns would each pay for a group.
 """
 
 import contextlib
@@ -14,8 +16,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
+from mailsrv.store.company import Company
 from mailsrv.store.durable import Draft, Outcome, Wait, publishing
 from mailsrv.store.ledger import Ledger, Line
 from mailsrv.store.spares import Stock
@@ -23,14 +26,27 @@ from mailsrv.store.spares import Stock
 logger = logging.getLogger(__name__)
 
 QUICK: Final = 0.005  # seconds; who is alone waits so long itself, in place of the thread
+LONGEST_GATHERING: Final = 0.01  # seconds that a group waits for those who were in the last ones
+
+
+class Loop(Protocol):
+    """Where the submitters live."""
+
+    def call_soon(self, work: Callable[[], None]) -> None:
+        """Have `work` called there, once all else of this turn is done; to be called from there."""
+
+    def call_later(self, seconds: float, work: Callable[[], None]) -> None:
+        """The same after so many seconds."""
+
+    def call_from_thread(self, work: Callable[[], None]) -> None:
+        """Have `work` called there; to be called from any thread."""
 
 
 class GroupCommit:
-    """Publishes drafts in groups: whatever was submitted while the last one was being synced.
+    """Publishes drafts in groups: what was submitted while the last one was being synced, and soon after it.
 
-    `notify` has a function called where the submitters live, from any thread (`loop.call_soon_threadsafe` fits), `soon`
-    from there (`loop.call_soon`). Each submitter's `done` is called there with its outcome. Before that the lines of
-    all that were published are written into the ledger: what is acknowledged stands in the books.
+    Each submitter's `done` is called in the `loop` with its outcome. Before that the lines of all that were published
+    are written into the ledger: what is acknowledged stands in the books.
 
     `is_alone` says whether nobody else would be kept waiting: then the thread is passed over, where the disk was quick
     the last time.
@@ -38,20 +54,20 @@ class GroupCommit:
 
     def __init__(
         self,
-        notify: Callable[[Callable[[], None]], object],
-        soon: Callable[[Callable[[], None]], object],
+        loop: Loop,
         ledger: Ledger,
         stock: Stock | None = None,
         most: int = 256,
         is_alone: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._notify = notify
-        self._soon = soon
+        self._loop = loop
         self._ledger = ledger
         self._stock = stock
         self._most = most
         self._is_alone = is_alone
         self._submitted: list[_Submission] = []
+        self._company = Company()
+        self._gathering: object | None = None  # a group that waits to be begun, as long as it does
         self._is_busy = False  # a group is under way, or about to be
         self._is_broken = False  # by a fault of ours
         self._taken = 0.0  # seconds of the last wait
@@ -81,7 +97,7 @@ class GroupCommit:
     def _run(self) -> None:
         while asked := self._waits.get():
             group, wait = asked
-            self._notify(functools.partial(self._go_on, group, self._waited(wait)))
+            self._loop.call_from_thread(functools.partial(self._go_on, group, self._waited(wait)))
 
     def _waited(self, wait: Wait) -> list[Outcome]:
         start = time.monotonic()
@@ -92,10 +108,24 @@ class GroupCommit:
     # --- where the submitters live -----------------------------------------------------------------
 
     def _begin_soon(self) -> None:
-        """Begin the next group with what else is submitted in this turn."""
-        if self._submitted and not self._is_busy:
-            self._is_busy = True
-            self._soon(self._begin)
+        """Begin the next group with what else is submitted in this turn, or when all are there who may be expected."""
+        if not self._submitted or self._is_busy:
+            return
+        if not self._is_alone() and self._company.is_awaited(len(self._submitted)):
+            self._gather()
+        else:
+            self._is_busy, self._gathering = True, None
+            self._loop.call_soon(self._begin)
+
+    def _gather(self) -> None:
+        if self._gathering is None:
+            self._gathering = gathering = object()
+            self._loop.call_later(LONGEST_GATHERING, lambda: self._end_gathering(gathering))
+
+    def _end_gathering(self, gathering: object) -> None:
+        if self._gathering is gathering:
+            self._company.has_not_come()
+            self._begin_soon()
 
     def _begin(self) -> None:
         submissions, self._submitted = self._submitted[: self._most], self._submitted[self._most :]
@@ -134,6 +164,7 @@ class GroupCommit:
         finished = list(zip(group.submissions, outcomes, strict=True))
         self._ledger.write([each.line for each, outcome in finished if outcome is None])
         self._is_busy = False
+        self._company.finished(len(finished), min(len(self._submitted), self._most - len(finished)))
         for submission, outcome in finished:
             try:
                 submission.done(outcome)

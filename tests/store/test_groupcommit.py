@@ -1,6 +1,7 @@
 """Group commit: every session is told of its own draft, and what comes together is synced together."""
 
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class Submitter:
         self.loop = Loop()
         self.outcomes: dict[int, Outcome] = {}
         self.ledger = Ledger(folder / "ledger", "smtp", 30)
-        self.commits = GroupCommit(self.loop.call, self.loop.call, self.ledger, most=most, is_alone=lambda: is_alone)
+        self.commits = GroupCommit(self.loop, self.ledger, most=most, is_alone=lambda: is_alone)
 
     def submit(self, number: int, draft: Path, final: Path) -> None:
         new = Draft(draft)
@@ -87,6 +88,33 @@ def test_what_comes_while_a_group_is_synced_waits_and_goes_together(
         submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
     submitter.finish(21)
     assert [number for _, number in seen] == [1, 20]
+
+
+def test_those_who_are_at_it_together_are_waited_for_and_who_does_not_come_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mailsrv.store.groupcommit.LONGEST_GATHERING", 0.2)
+    seen = syncs_of_groups(monkeypatch)
+    submitter = Submitter(tmp_path)
+
+    def submit(number: int) -> None:
+        submitter.submit(number, tmp_path / f"draft-{number}", tmp_path / f"{number}")
+
+    submit(0)
+    submitter.loop.run_until(lambda: len(seen) == 1 or not submitter.commits._waits.empty())
+    submit(1)  # while the first group is under way: there are two
+    submitter.loop.run_until(lambda: 0 in submitter.outcomes)
+    submit(2)
+    submitter.loop.run_until(lambda: len(submitter.outcomes) == 3)
+    assert [number for _, number in seen] == [1, 2]
+    submit(3)  # the other one is waited for
+    began = time.monotonic()
+    submitter.loop.run_until(lambda: 3 in submitter.outcomes)
+    assert time.monotonic() - began >= 0.2
+    submit(4)  # and now no more
+    assert submitter.commits._gathering is None
+    submitter.finish(5)
+    assert [number for _, number in seen] == [1, 2, 1, 1]
 
 
 def test_who_is_alone_waits_for_a_quick_disk_without_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

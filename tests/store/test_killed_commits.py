@@ -73,7 +73,7 @@ def test_a_killed_group_commit_keeps_what_it_acknowledged(tmp_path: Path) -> Non
             (place / f"ack-{number}").mkdir()
             told.append(number)
 
-        commits = GroupCommit(loop.call, loop.call, Ledger(place / "ledger", "smtp", 30), most=2)
+        commits = GroupCommit(loop, Ledger(place / "ledger", "smtp", 30), most=2)
         for number, entry_id in enumerate(ids(3)):
             draft = spool.draft(entry_id)
             draft.write(content_of(number))

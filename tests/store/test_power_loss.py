@@ -43,7 +43,7 @@ class Committer:
         self._stock = Stock(self._spool.spares.folder)
         self._acknowledged = 0
         self._has_failed = False
-        self._commits = GroupCommit(self._loop.call, self._loop.call, Ledger(place / "ledger", "smtp", 30), self._stock)
+        self._commits = GroupCommit(self._loop, Ledger(place / "ledger", "smtp", 30), self._stock)
 
     def run(self) -> None:
         for _ in range(AT_ONCE):

@@ -180,7 +180,7 @@ class Pop3Connection(Connection[Session]):
     def _say_message(self, asked: MessageRequested) -> None:
         """Most messages are small, and where and as they were listed: those are said at once."""
         try:
-            message = self._opened().read_where_it_was(asked.index)
+            message = self._opened().read_where_it_was(asked.message)
         except OSError:
             message = None
         if message is not None and (self._takes(asked) or message.isascii()) and self.session.say_message(message):
@@ -195,9 +195,9 @@ class Pop3Connection(Connection[Session]):
     def _open(self, asked: MessageRequested) -> None:
         maildrop = self._opened()
         try:
-            message = maildrop.open_where_it_was(asked.index)
+            message = maildrop.open_where_it_was(asked.message)
         except FileNotFoundError:  # to look for it may be to list 100,000 files
-            work = functools.partial(maildrop.open, asked.index)
+            work = functools.partial(maildrop.open, asked.message)
             self._work(work, functools.partial(self._found, asked))
         except OSError as error:
             self._refuse_message(error)
@@ -221,7 +221,7 @@ class Pop3Connection(Connection[Session]):
         """Send a message, if it is what it was and the client takes it."""
         self._message, self._asked = message, asked
         try:
-            octets = self._opened().octets_of(asked.index, message)
+            octets = self._opened().octets_of(asked.message, message)
             needs_utf8 = not (self._takes(asked) or is_header_ascii(message))
         except OSError as error:
             self._refuse_message(error)
@@ -260,14 +260,14 @@ class Pop3Connection(Connection[Session]):
         if self.session.end_message():
             self._note_sent(self._asked)
             return
-        listing, index = self._opened().listing, self._asked.index
+        listing, index = self._opened().listing, self._asked.message
         logger.warning("a message has changed while it was sent: %s", listing.path(index))
         listing.distrust(index)
 
     def _note_sent(self, asked: MessageRequested) -> None:
         self.server.count("sent")
         if asked.body_lines is None:
-            self._pop3.downloads.note(self._fetched, self._opened().listing.file_name(asked.index))
+            self._pop3.downloads.note(self._fetched, self._opened().listing.file_name(asked.message))
 
     @functools.cached_property
     def _fetched(self) -> Form:

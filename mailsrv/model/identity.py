@@ -13,7 +13,8 @@ EntryId = NewType("EntryId", str)
 
 _DIGITS: Final = "0123456789abcdefghijklmnopqrstuvwxyz"
 _PAIRS: Final = [first + second for first in _DIGITS for second in _DIGITS]
-_ENTRY_ID = re.compile(r"[0-9a-z]{11}-[0-9a-z]{8}(?:-[a-z]+[0-9]*)*")
+ENTRY_ID: Final = r"[0-9a-z]{11}-[0-9a-z]{8}(?:-[a-z]+[0-9]*)*"  # a regular expression
+_ENTRY_ID: Final = re.compile(ENTRY_ID)
 
 
 def new_entry_id(moment: datetime) -> EntryId:

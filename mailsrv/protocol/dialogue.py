@@ -5,7 +5,7 @@ from typing import Final, Generic, TypeVar
 
 from mailsrv.protocol.lines import LineReader
 
-MAX_REPLIES: Final = 64 * 1024  # octets of replies that may wait to be taken before the session goes on
+MAX_REPLIES: Final = 128 * 1024  # octets of replies that may wait to be taken before the session goes on
 
 E = TypeVar("E")  # the events of a protocol
 

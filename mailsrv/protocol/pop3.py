@@ -139,13 +139,13 @@ class Session(Dialogue[Event]):
 
         One that has not the octets that are listed is another one: says so, and the question stands.
         """
-        asked = self._requested()
-        octets = self._messages.octets[asked.index]
-        response = at_once(message, octets, asked.body_lines)
+        index, lines, _ = self._requested()
+        octets = self._messages.octets[index]
+        response = at_once(message, octets, lines)
         if response is None:
             return False
         self._question = None
-        self._begin_content(octets, asked.body_lines)
+        self._begin_content(octets, lines)
         self._replies += response
         return True
 

@@ -84,7 +84,7 @@ class Refused(Exception):
 def parse_command(line: Line) -> tuple[Verb, list[str]]:
     """The verb of a command line and its arguments; raises Refused."""
     word, _, rest = line.octets.partition(b" ")
-    verb = _VERBS.get(word.upper())
+    verb = _VERBS.get(word) or _VERBS.get(word.upper())
     if line.fault is not None or (len(line.octets) + 2 > MAX_COMMAND and verb is not Verb.AUTH):  # it has MAX_LINE
         raise Refused(texts.BAD_LINE, MAX_COMMAND)
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 from mailsrv.model.language import Language
 from mailsrv.protocol import pop3_texts as texts
@@ -79,15 +79,14 @@ class AuthenticationContinued:
     response: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class MessageRequested:
-    """RETR or TOP of message `index` (from 0): `begin_message`, `write` and `end_message`, or `refuse`.
+class MessageRequested(NamedTuple):
+    """RETR or TOP of a message, by its index from 0: `begin_message`, `write` and `end_message`, or `refuse`.
 
     `body_lines` is how many lines of the body TOP wants, None for all of the message; `takes_utf8` is whether the
     client said UTF8 (RFC 6856 §2).
     """
 
-    index: int
+    message: int
     body_lines: int | None
     takes_utf8: bool
 

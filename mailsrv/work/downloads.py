@@ -1,6 +1,7 @@
 """Lines of the ledger for what POP3 clients do with messages: collected by all threads, written some at a time."""
 
 import functools
+import re
 import threading
 import time
 from collections import deque
@@ -8,11 +9,12 @@ from pathlib import Path
 from typing import Final
 
 from mailsrv.model.address import Mailbox
-from mailsrv.model.identity import is_entry_id
+from mailsrv.model.identity import ENTRY_ID
 from mailsrv.store.ledger import Form, Kind, Ledger
 from mailsrv.store.maildir import unique_part
 
 MOST_AT_ONCE: Final = 500  # lines, some 75 KB
+_OURS: Final = re.compile(rf"[^.:,]*\.({ENTRY_ID})\.[^.:,]*(?:[:,]|\Z)")  # a name that store/maildir.py made
 
 
 class Downloads:
@@ -51,6 +53,5 @@ def form_of(kind: Kind, mailbox: Mailbox, peer: str) -> Form:
 
 def _known(name: str) -> str:
     """What a message is known by in the ledger: its entry, or of another program's the unique part of its name."""
-    unique = unique_part(name)
-    parts = unique.split(".")
-    return parts[1] if len(parts) == 3 and is_entry_id(parts[1]) else unique
+    ours = _OURS.match(name)
+    return ours[1] if ours else unique_part(name)

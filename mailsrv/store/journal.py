@@ -49,11 +49,15 @@ class Journal:
         self._lock = threading.Lock()
         self._pending: dict[EntryId, Pending] = {}
 
-    def recover(self) -> dict[EntryId, Pending]:
-        """What an earlier process had begun and not finished."""
+    def recover(self) -> None:
+        """Learn what an earlier process had begun and not finished; to be called before anything is written."""
         with self._lock:
             self._pending = read_journal(self._path)
             self._rewrite()
+
+    def pending(self) -> dict[EntryId, Pending]:
+        """What was begun and is not over."""
+        with self._lock:
             return dict(self._pending)
 
     def begin(self, entry_id: EntryId) -> None:

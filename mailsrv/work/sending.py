@@ -78,8 +78,9 @@ class Sender(Desk):
 
     def recover(self) -> None:
         """Finish what an earlier process began, and learn what hosts have told it; raises OSError."""
+        self._journal.recover()  # first: whatever is finished is over, and that is written into it
         super().recover()
-        for entry_id, pending in self._journal.recover().items():
+        for entry_id, pending in self._journal.pending().items():
             if not self._spool.path(State.REMOTE, entry_id).exists():
                 self._journal.over(entry_id)
                 continue

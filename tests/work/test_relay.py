@@ -1,6 +1,7 @@
 """The relay against servers over real sockets: what is taken, refused, kept, reported, and noted in the books."""
 
 import errno
+import json
 import os
 import socket
 from collections.abc import Iterator
@@ -14,9 +15,10 @@ from mailsrv.model import outcome, reply
 from mailsrv.model.identity import EntryId
 from mailsrv.model.reply import Reply
 from mailsrv.store import incidents
+from mailsrv.store.batch import Plan, write_batch
 from mailsrv.store.journal import Journal
 from mailsrv.store.ledger import Reader
-from mailsrv.store.retry import read_retry
+from mailsrv.store.retry import DONE, Fate, read_retry
 from mailsrv.store.spool import Spool, State
 from mailsrv.work import books, desk
 from mailsrv.work.audit import Audit
@@ -254,6 +256,23 @@ def test_what_was_heard_before_a_kill_is_not_sent_again(config: Config, server: 
     assert doubt["to"] == ["erin@example.net"]
     assert spool.journal.read_bytes() == b""
     assert_all_is_told(config)
+
+
+def test_a_batch_that_was_interrupted_makes_nobody_forget_what_was_heard_of_other_messages(
+    config: Config, server: Server
+) -> None:
+    finished, dotted = entry_for(config, "dave@example.net"), entry_for(config, "erin@example.net")
+    spool = Spool(config.spool, "relay")
+    spool.create_folders()
+    write_batch(spool.batch, [Plan(finished, State.REMOTE, 0, (), {"dave@example.net": Fate(DONE, "mx: 250 ok")})])
+    lines = [{"begin": finished}, {"begin": dotted}, {"sent": dotted, "to": ["erin@example.net"]}]
+    spool.journal.write_text("".join(f"{json.dumps(each)}\n" for each in lines))
+    send_on(relaying(config, server))
+    assert [to for _, to, _ in server.taken] == [["erin"]]
+    (doubt,) = [each for each in lines_of(config, "deferred") if each.get("in_doubt")]
+    assert doubt["to"] == ["erin@example.net"]
+    assert remote(config) == []
+    assert spool.journal.read_bytes() == b""
 
 
 def test_a_sidecar_that_cannot_be_read_keeps_back_its_own_entry_only_and_not_for_good(

@@ -508,8 +508,7 @@ def test_the_memory_for_a_huge_mailbox_is_bounded(box: Path, monkeypatch: pytest
     peaks.append(tracemalloc.get_traced_memory()[1])
     tracemalloc.stop()
     assert len(grown.octets) == len(listing.octets) + 1 == number + 1
-    # 60 MB for 100,000 would be 600; other threads of the process may take some as well.
-    assert [each < 400 * number for each in peaks] == [True, True], peaks
+    assert [each < 350 * number for each in peaks] == [True, True], peaks  # 60 MB for 100,000 would be 600
 
 
 def known(listing: Listing) -> list[tuple[str, int, str]]:
